@@ -1,0 +1,444 @@
+/* risefall.h - the whole C API of risefall's hot path.
+ *
+ * C does what happens on every check: timers, sockets, the running of a check, the rise/fall counter.
+ * It owns no meaning: whether a server is in maintenance, what its agent's words do to it, who is told,
+ * is decided above. Two things stand here, usable apart:
+ *
+ *   a probe   one run of a check program. Sans-IO: bytes, errnos and the time go in, what it wants next,
+ *             until when it waits and how to close come out. It turns time-outs and errnos into statuses;
+ *             drivers only report them.
+ *   an engine a thread with timers, a counter and a result record for each check, slots for the checks
+ *             under way, and one driver (epoll) that moves the bytes of their probes.
+ *
+ * Units: _ns monotonic nanoseconds, _ms milliseconds. Nothing here reads a clock but rf_start's thread.
+ * Source of every rule: spec/haproxy-checks.md, by section where it stands.
+ */
+#ifndef RISEFALL_H
+#define RISEFALL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi: begin -- the cdef is taken from here, so the API is written down once */
+enum { RF_ABI = 1, RF_TEXT_MAX = 127, RF_STATE_TEXT_MAX = 31, RF_HISTOGRAM_BUCKETS = 320 };
+
+/* Results of calls. */
+enum {
+    RF_OK = 0,
+    RF_FULL = -1,  /* a bounded queue or pool has no room now; try again later */
+    RF_STALE = -2, /* a handle whose check is gone */
+    RF_BAD = -3,   /* arguments that cannot be: the text of rf_last_error() says which */
+    RF_NOMEM = -4,
+    RF_ERRNO = -5 /* a system call refused; its errno is in rf_last_errno() */
+};
+
+/* How a check ended: HAProxy's numbers (spec 3.1). */
+enum {
+    RF_UNK = 0,
+    RF_INI = 1,
+    RF_START = 2,
+    RF_CHECKED = 3,
+    RF_HANA = 4,
+    RF_SOCKERR = 5,
+    RF_L4OK = 6,
+    RF_L4TOUT = 7,
+    RF_L4CON = 8,
+    RF_L6OK = 9,
+    RF_L6TOUT = 10,
+    RF_L6RSP = 11,
+    RF_L7TOUT = 12,
+    RF_L7RSP = 13,
+    RF_HAS_CODE = 14, /* marker: statuses above it have a meaningful code */
+    RF_L7OK = 15,
+    RF_L7OKC = 16,
+    RF_L7STS = 17,
+    RF_PROCERR = 18,
+    RF_PROCTOUT = 19,
+    RF_PROCOK = 20
+};
+
+/* What it means for the counter: HAProxy's srv_check_result (spec 7.5). */
+enum { RF_UNKNOWN = 0, RF_NEUTRAL = 1, RF_FAILED = 2, RF_PASSED = 3, RF_CONDPASS = 4 };
+
+/* --- check programs ------------------------------------------------------------------------------ */
+
+/* A piece of a program's blob. */
+typedef struct {
+    uint32_t at, len;
+} rf_span;
+
+/* Pieces that a SEND puts together; LITERAL is bytes of the blob, the others are facts of the check. */
+enum {
+    RF_SEG_LITERAL = 0,
+    RF_SEG_STATE = 1,  /* word that rf_command last set as state_text */
+    RF_SEG_SITE = 2,   /* constant text given to rf_add, such as "; address=...; name=b/s; node=n" */
+    RF_SEG_WEIGHT = 3, /* effective weight, decimal */
+    RF_SEG_TOTAL = 4   /* total weight of the check's group, decimal */
+};
+typedef struct {
+    uint32_t kind;
+    rf_span text;
+} rf_segment;
+
+enum { RF_RULE_CONNECT = 1, RF_RULE_SEND = 2, RF_RULE_EXPECT = 3 };
+
+/* Patterns of an EXPECT. The HTTP_ ones read a parsed reply, the others the bytes as they came. */
+enum {
+    RF_EXP_HTTP_STATUS = 1,  /* pattern: pairs of int32 (min, max), inclusive */
+    RF_EXP_HTTP_RSTATUS = 2, /* pattern: regex on the three digits */
+    RF_EXP_HTTP_STRING = 3,  /* pattern: bytes in the body */
+    RF_EXP_HTTP_RSTRING = 4, /* pattern: regex on the body */
+    RF_EXP_HTTP_HDR = 5,     /* name/value matches, values split on commas */
+    RF_EXP_HTTP_FHDR = 6,    /* the same on whole header lines */
+    RF_EXP_AGENT = 7,        /* one line of agent words (spec 4.2) */
+    RF_EXP_STRING = 8,       /* pattern: bytes anywhere */
+    RF_EXP_REGEX = 9,        /* pattern: regex on the bytes up to the first NUL */
+    RF_EXP_BINARY = 10,      /* as STRING; only messages differ */
+    RF_EXP_BINARY_REGEX = 11 /* pattern: regex on the upper-case hex dump */
+};
+
+enum { RF_MATCH_NONE = 0, RF_MATCH_STR = 1, RF_MATCH_BEG = 2, RF_MATCH_END = 3, RF_MATCH_SUB = 4, RF_MATCH_REG = 5 };
+
+enum {
+    RF_RULE_NEGATE = 1,  /* `!` */
+    RF_RULE_LINGER = 2,  /* CONNECT: end this connection with FIN, not RST */
+    RF_RULE_IMPLICIT = 4 /* CONNECT that no rule asked for: "initial connection step", no success text */
+};
+
+/* One step. CONNECT: port (0: the check's own). SEND: segments. EXPECT: the rest. */
+typedef struct {
+    uint16_t kind;   /* RF_RULE_ */
+    uint16_t flags;  /* RF_RULE_NEGATE ... */
+    int32_t step;    /* the number that messages tell; 0 for the implicit connect */
+    uint16_t expect; /* RF_EXP_ */
+    uint16_t port;
+    uint16_t name_match, value_match; /* RF_MATCH_, value NONE: presence is enough */
+    uint16_t ok_status, error_status, tout_status;
+    int32_t min_recv; /* -1: none */
+    uint32_t segment, segments;
+    rf_span pattern, name, value, comment, on_success, on_error;
+} rf_rule;
+
+enum {
+    RF_PROG_HTTP = 1,         /* replies are HTTP: the header block is parsed before any expect sees it */
+    RF_PROG_TCPCHECK = 2,     /* messages carry "at step N of tcp-check" and "(tcp-check)" */
+    RF_PROG_AGENT = 4,        /* rise and fall are 1, failures below L7STS change nothing */
+    RF_PROG_DISABLE404 = 8,   /* http-check disable-on-404 */
+    RF_PROG_OS_ERRNO_TEXT = 16, /* 3: "ECONNREFUSED returned by OS (Connection refused)" */
+    RF_PROG_NO_REASON_TEXT = 32, /* 3: a reply without reason phrase tells which match failed */
+    RF_PROG_AGENT_WEIGHT = 64,   /* 3: the agent word `weight:` */
+    RF_PROG_BARE_COMMENT = 128,  /* 3: comment of an empty response is not quoted */
+    RF_PROG_HEX_PATTERN = 256    /* 3: binary patterns are told in hex */
+};
+
+typedef struct rf_program rf_program; /* immutable; shared by every check with the same rules */
+
+/* Compiles rules: checks them, copies the blob, compiles every regex. bufsize: input buffer, bytes.
+ * NULL: rf_last_error() says why (bad span, bad regex with its offset, out of memory). */
+rf_program *rf_program_new(const rf_rule *rules, uint32_t rules_len, const rf_segment *segments, uint32_t segments_len,
+                           const uint8_t *blob, uint32_t blob_len, uint32_t flags, uint32_t bufsize);
+/* Counts holders: rf_program_new gives one to its caller, rf_add and rf_probe_new one to each check and probe. */
+void rf_program_drop(rf_program *program);
+
+/* --- where a check goes --------------------------------------------------------------------------- */
+
+enum { RF_INET = 4, RF_INET6 = 6, RF_UNIX = 1, RF_ABSTRACT = 2 };
+
+/* addr: network order; 4 bytes (INET), 16 (INET6), a path or abstract name of addr_len bytes. */
+typedef struct {
+    uint8_t family;
+    uint8_t addr_len;
+    uint16_t port;
+    uint32_t scope; /* of a link-local INET6 address */
+    uint8_t addr[108];
+} rf_address;
+
+/* All of one check that its server says. A program's rules may override the port. */
+typedef struct {
+    rf_address to;
+    rf_address from;    /* `source`; family 0: the kernel chooses */
+    uint16_t from_port_max; /* last of a port range, 0: none */
+    char interface[16]; /* `source ... interface` */
+    int32_t inter_ms, fastinter_ms, downinter_ms; /* fastinter, downinter: 0 when unset */
+    int32_t connect_ms; /* `timeout connect`, 0 unset */
+    int32_t check_ms;   /* `timeout check`, 0 unset */
+    int32_t rise, fall;
+    int32_t health;     /* counter to start with, 0 .. rise + fall - 1 */
+    int32_t spread_pct; /* spread-checks */
+    uint32_t group;     /* whose total weight RF_SEG_TOTAL tells */
+    int32_t weight;     /* RF_SEG_WEIGHT */
+    int32_t initial_weight; /* agent: what a percentage is relative to */
+    uint8_t enabled, paused, stopped;
+    uint8_t late_check_timeout; /* 2.6's late `timeout check` (trap 7) */
+    uint8_t static_weights;     /* agent: the balance algorithm takes 0% and 100% only */
+    uint64_t first_ns;  /* when its first check is due */
+    uint64_t tag;       /* the caller's own word for it, handed back in events */
+} rf_check;
+
+/* --- the probe -------------------------------------------------------------------------------------- */
+
+enum { RF_WANT_CONNECT = 1, RF_WANT_SEND = 2, RF_WANT_RECV = 3, RF_WANT_DONE = 4 };
+/* Where an errno came from: making the socket, connect() itself, or the connection later. */
+enum { RF_AT_SOCKET = 1, RF_AT_CONNECT = 2, RF_AT_STREAM = 3 };
+enum { RF_CLOSE_NONE = 0, RF_CLOSE_RST = 1, RF_CLOSE_FIN = 2 };
+enum {
+    RF_HOW_QUIET_ACK = 1,   /* withhold the handshake's last ACK (TCP_QUICKACK off): data, or the RST, takes its place */
+    RF_HOW_FRESH_SOCKET = 2 /* this connection ends with FIN: its socket cannot be used again */
+};
+
+/* What a probe wants next. `close` comes first: the open connection, if any, is ended that way before anything else. */
+typedef struct {
+    int32_t kind;         /* RF_WANT_ */
+    int32_t close;        /* RF_CLOSE_ */
+    uint32_t how;         /* CONNECT: RF_HOW_ */
+    uint32_t out_len;     /* SEND: bytes at out */
+    const uint8_t *out;
+    uint8_t *in;          /* RECV: room for in_max bytes */
+    uint32_t in_max;
+    uint16_t port;        /* CONNECT: the port to use, 0 for UNIX sockets */
+    uint16_t connection;  /* which connection of this run, from 1: a new number asks for a new connection */
+    uint64_t deadline_ns; /* tell it rf_probe_time() then */
+} rf_want;
+
+enum { RF_ADMIN_NONE = 0, RF_ADMIN_READY = 1, RF_ADMIN_DRAIN = 2, RF_ADMIN_MAINT = 3 };
+enum { RF_WEIGHT_NONE = 0, RF_WEIGHT_RELATIVE = 1, RF_WEIGHT_ABSOLUTE = 2 };
+
+/* What one run found. text is not terminated; bytes are as the peer sent them. */
+typedef struct {
+    uint16_t status;      /* RF_ */
+    uint8_t verdict;      /* RF_UNKNOWN ... */
+    uint8_t self_blame;   /* our own want (no descriptor, no port): the counter must not move */
+    int32_t code;
+    int32_t duration_ms;
+    int32_t error;        /* errno behind it, 0: none */
+    uint64_t done_ns;     /* when the verdict fell: when its last bytes came in, not when we looked */
+    uint64_t duration_us;
+    uint8_t admin;        /* agent: RF_ADMIN_ */
+    uint8_t weight_kind;  /* agent: RF_WEIGHT_ */
+    uint8_t has_maxconn;
+    uint8_t text_len;
+    int32_t weight;       /* percent or absolute */
+    int32_t maxconn;
+    char text[RF_TEXT_MAX + 1];
+} rf_result;
+
+typedef struct rf_probe rf_probe;
+
+/* One probe of its own, for any driver but the native one. site: text of RF_SEG_SITE, may be empty. NULL: out of memory. */
+rf_probe *rf_probe_new(rf_program *program, const rf_check *check, const char *site, uint32_t site_len);
+void rf_probe_free(rf_probe *probe);
+/* Facts that the next run reads: status and verdict of the run before, the state word, weights, server stopped or not. */
+void rf_probe_facts(rf_probe *probe, int32_t last_status, int32_t last_code, const char *state_text, int32_t weight,
+                    int32_t total_weight, int32_t stopped);
+void rf_probe_start(rf_probe *probe, uint64_t now_ns);
+void rf_probe_want(rf_probe *probe, rf_want *out);
+/* What happened, by whoever moves the bytes. Each may be called only when the want fits (asserted), errors at any time. */
+void rf_probe_connected(rf_probe *probe, uint64_t now_ns);
+void rf_probe_sent(rf_probe *probe, uint32_t len, uint64_t now_ns);
+void rf_probe_received(rf_probe *probe, uint32_t len, uint64_t now_ns); /* 0: the peer ended its stream */
+void rf_probe_failed(rf_probe *probe, int32_t where, int32_t error, uint64_t now_ns);
+void rf_probe_time(rf_probe *probe, uint64_t now_ns); /* does nothing before the deadline */
+void rf_probe_result(const rf_probe *probe, rf_result *out); /* once it wants DONE */
+
+/* --- the counter (spec 1.2, 1.3, 2.1) ------------------------------------------------------------------ */
+
+/* Next counter after <verdict>; 0 .. rise + fall - 1. */
+int32_t rf_counter_next(int32_t health, int32_t rise, int32_t fall, int32_t verdict);
+/* Milliseconds from a check's completion to the next one: full: inter, 0: downinter, else fastinter (0: unset). */
+int32_t rf_counter_pace(int32_t health, int32_t rise, int32_t fall, int32_t inter_ms, int32_t fastinter_ms,
+                        int32_t downinter_ms);
+
+/* --- the engine ------------------------------------------------------------------------------------------ */
+
+typedef struct rf_engine rf_engine; /* opaque; owned from rf_open to rf_close */
+
+typedef struct {
+    uint32_t slots;       /* checks under way at once, at most */
+    uint32_t checks_max;  /* checks that it will ever hold at once */
+    uint32_t ring_len;    /* events that wait for rf_drain; a power of two */
+    uint32_t queue_len;   /* commands that wait; a power of two */
+    uint32_t bufsize;     /* input buffer of a slot, bytes */
+    uint32_t groups;      /* how many total weights */
+    uint32_t gather_us;   /* most that a wake-up waits for company, 0: never */
+    uint64_t seed;        /* of spread-checks */
+} rf_options;
+
+/* NULL: rf_last_error() and rf_last_errno() say why. */
+rf_engine *rf_open(const rf_options *options);
+void rf_close(rf_engine *engine); /* stops the thread first, closes every socket */
+
+/* Adds a check. Before rf_start at once, after it through the queue. site: see RF_SEG_SITE. */
+int32_t rf_add(rf_engine *engine, rf_program *program, const rf_check *check, const char *site, uint32_t site_len,
+               uint64_t *handle_out);
+int32_t rf_remove(rf_engine *engine, uint64_t check);
+
+/* Which fields of a command count. */
+enum {
+    RF_SET_HEALTH = 1,
+    RF_SET_PAUSED = 2,
+    RF_SET_ENABLED = 4,
+    RF_SET_STOPPED = 8,
+    RF_SET_STATE_TEXT = 16,
+    RF_SET_WEIGHT = 32,
+    RF_SET_TARGET = 64,  /* to: a new address; the run under way is given up and a new one starts at once */
+    RF_SET_NOW = 128,    /* check at once */
+    RF_SET_TOUCHED = 256 /* the next result is told even when it is the same as the last */
+};
+typedef struct {
+    uint64_t check;
+    uint32_t set;   /* RF_SET_, or-ed */
+    uint32_t epoch; /* not 0: events of runs that completed before this command carry an older one */
+    int32_t health, weight;
+    uint8_t paused, enabled, stopped, state_text_len;
+    char state_text[RF_STATE_TEXT_MAX + 1];
+    rf_address to;
+} rf_order;
+/* RF_FULL: the queue is full, nothing was done. */
+int32_t rf_command(rf_engine *engine, const rf_order *order);
+int32_t rf_group_weight(rf_engine *engine, uint32_t group, int32_t total_weight);
+
+enum {
+    RF_EV_STATUS = 1,  /* the status number differs from the last one */
+    RF_EV_COUNTER = 2, /* the counter moved */
+    RF_EV_WORDS = 4,   /* agent: admin, weight or maxconn words */
+    RF_EV_TOUCHED = 8  /* told because a command touched this check */
+};
+typedef struct {
+    uint64_t check, tag;
+    uint32_t epoch;
+    uint32_t flags; /* RF_EV_ */
+    int32_t health; /* counter after this result */
+    uint16_t last_status;
+    uint16_t late_us_capped; /* how late it started, at most 65535 */
+    uint64_t due_ns, done_ns;
+    rf_result result;
+} rf_event;
+/* Moves at most <out_max> events into <out>, oldest first; returns how many. Never sleeps, never allocates. */
+int32_t rf_drain(rf_engine *engine, rf_event *out, uint32_t out_max);
+/* Handles of checks of which an event was dropped since last asked; read their records. */
+int32_t rf_drain_dirty(rf_engine *engine, uint64_t *out, uint32_t out_max);
+int32_t rf_event_fd(rf_engine *engine); /* readable while there is something to drain */
+void rf_event_clear(rf_engine *engine); /* before draining */
+
+/* A check's last result, as it stands now. */
+typedef struct {
+    uint64_t check, tag;
+    uint32_t epoch;
+    int32_t health;
+    uint32_t fails;      /* failed results while the counter was above 0 */
+    uint8_t in_progress, enabled, paused, reserved;
+    uint64_t done_ns, runs;
+    rf_result result;
+} rf_record;
+/* Records of <len> handles, each consistent in itself; a stale handle gives check 0. Returns how many were found. */
+int32_t rf_snapshot(rf_engine *engine, const uint64_t *checks, uint32_t len, rf_record *out);
+
+/* Log-linear histogram of microseconds: 8 buckets an octave. rf_bucket_us gives a bucket's upper edge. */
+typedef struct {
+    uint64_t count, sum_us, max_us;
+    uint64_t buckets[RF_HISTOGRAM_BUCKETS];
+} rf_histogram;
+uint64_t rf_bucket_us(uint32_t bucket);
+
+typedef struct {
+    uint64_t started, finished, passed, failed, neutral, self_blamed, timed_out, evicted;
+    uint64_t events, events_dropped, commands, wakeups, polls;
+    uint64_t self_errno[8]; /* which errnos self_blamed had: a bit each, by number */
+    uint32_t checks, slots, in_flight, suspects_in_flight, waiting, sockets_kept;
+    rf_histogram late;         /* due to started, checks whose last run did not time out */
+    rf_histogram late_suspect; /* the same, of the others */
+    rf_histogram duration;
+} rf_statistics;
+void rf_statistics_read(rf_engine *engine, rf_statistics *out);
+
+/* Test seam: the next <times> calls of <call> by this engine fail with <error>. Calls: RF_CALL_. */
+enum { RF_CALL_SOCKET = 0, RF_CALL_CONNECT = 1, RF_CALL_SEND = 2, RF_CALL_RECV = 3, RF_CALLS = 4 };
+void rf_inject(rf_engine *engine, int32_t call, int32_t error, uint32_t times);
+
+/* The thread: started once, stopped once. It blocks every signal. cpu: -1, or the one to run on. */
+int32_t rf_start(rf_engine *engine, int32_t cpu);
+int32_t rf_stop(rf_engine *engine);
+int32_t rf_running(const rf_engine *engine);
+/* One turn without a thread (tests, simulators): takes commands, events of the sockets and due timers, sleeps never.
+ * Returns when it wants to be called again at the latest, UINT64_MAX: only when a socket or a command calls. */
+uint64_t rf_step(rf_engine *engine, uint64_t now_ns);
+uint64_t rf_now_ns(void);
+
+uint32_t rf_abi(void);
+uint32_t rf_features(void); /* bit 0: PCRE2 */
+const char *rf_last_error(void); /* of this thread's last refused call */
+int32_t rf_last_errno(void);
+
+/* Timers alone, for tests: a wheel of <timers_max> timers, each named by its index. */
+typedef struct rf_wheel rf_wheel;
+rf_wheel *rf_wheel_new(uint32_t timers_max, uint64_t now_ms);
+void rf_wheel_free(rf_wheel *wheel);
+void rf_wheel_set(rf_wheel *wheel, uint32_t timer, uint64_t due_ms);
+void rf_wheel_unset(rf_wheel *wheel, uint32_t timer);
+int32_t rf_wheel_advance(rf_wheel *wheel, uint64_t now_ms, uint32_t *out, uint32_t out_max);
+uint64_t rf_wheel_next_ms(const rf_wheel *wheel);
+/* cffi: end */
+
+/* --- played backends, for benches, demo and tests (play.c) ------------------------------------------------ */
+
+/* cffi: begin */
+enum { RF_PLAY_KEPT = 8, RF_PLAY_TIMES = 64, RF_PLAY_REQUEST_MAX = 4096, RF_PLAY_ACTS_MAX = 4096 };
+
+/* When an act answers. */
+enum {
+    RF_PLAY_AT_REQUEST = 0, /* per whole HTTP request: up to CRLFCRLF, then content-length bytes */
+    RF_PLAY_AT_ACCEPT = 1,  /* at once, as agents and banners do */
+    RF_PLAY_AT_BYTES = 2,   /* once `bytes` bytes came */
+    RF_PLAY_NEVER = 3
+};
+/* What follows the answer. */
+enum { RF_PLAY_STAY = 0, RF_PLAY_FIN = 1, RF_PLAY_RST = 2 };
+/* What a listener does with those who knock. */
+enum {
+    RF_PLAY_OPEN = 0,
+    RF_PLAY_REFUSE = 1, /* the port stays ours, nobody listens */
+    RF_PLAY_DEAF = 2    /* the accept queue is full: the kernel drops every SYN */
+};
+
+/* How one connection is played. An empty reply with FIN or RST ends it without a word. */
+typedef struct {
+    uint16_t when, then; /* RF_PLAY_AT_..., RF_PLAY_STAY ... */
+    uint32_t bytes;      /* of RF_PLAY_AT_BYTES */
+    uint32_t delay_ms;   /* before the first byte */
+    uint32_t gap_ms;     /* between bytes; 0: all in one write */
+    uint32_t endless;    /* not 0: the reply is repeated until the peer goes */
+    rf_span reply;       /* in the blob of rf_play_script */
+} rf_play_act;
+
+typedef struct {
+    uint64_t accepts, requests, answers, bytes_in, bytes_out;
+    uint64_t resets;   /* connections that the peer reset */
+    uint64_t ends;     /* connections that the peer ended with FIN */
+    uint64_t overlong; /* connections cut because a request did not fit RF_PLAY_REQUEST_MAX */
+    uint64_t open;     /* connections open now */
+} rf_play_tally;
+
+typedef struct rf_play rf_play; /* owned from rf_play_open to rf_play_close */
+
+/* Starts a thread that plays up to <listeners_max> listeners and <connections_max> connections; more of these wait in
+ * the kernel's queue. cpu: -1, or the one to run on. NULL: rf_last_error() says why. Calls below may come from any thread. */
+rf_play *rf_play_open(uint32_t listeners_max, uint32_t connections_max, int32_t cpu);
+void rf_play_close(rf_play *play);
+/* Listens at an address (port 0: the kernel picks; the one in use is told). RF_FULL, RF_BAD, RF_ERRNO. */
+int32_t rf_play_listen(rf_play *play, const rf_address *at, uint32_t backlog, uint32_t *listener_out, uint16_t *port_out);
+/* Connection k of a listener (from this call on, counted from 0) plays act k; after the last one it goes round from act
+ * <repeat_from> on. listener UINT32_MAX: all of them. Connections under way keep their act. */
+int32_t rf_play_script(rf_play *play, uint32_t listener, const rf_play_act *acts, uint32_t acts_len,
+                       uint32_t repeat_from, const uint8_t *blob, uint32_t blob_len);
+int32_t rf_play_door(rf_play *play, uint32_t listener, int32_t door);
+/* Counts of one listener, or of all together (UINT32_MAX). */
+int32_t rf_play_counts(rf_play *play, uint32_t listener, rf_play_tally *out);
+/* Bytes of a whole request, 0 for the last one, at most RF_PLAY_KEPT - 1 back; its length, or -1: never came. */
+int32_t rf_play_request(rf_play *play, uint32_t listener, uint32_t back, uint8_t *out, uint32_t out_max);
+/* When the last connections of a listener were accepted, oldest first, at most RF_PLAY_TIMES; how many there are. */
+int32_t rf_play_times(rf_play *play, uint32_t listener, uint64_t *out_ns, uint32_t out_max);
+/* CPU time of the thread and wall time, both since this was last asked. */
+void rf_play_busy(rf_play *play, uint64_t *cpu_ns, uint64_t *wall_ns);
+/* cffi: end */
+
+#endif

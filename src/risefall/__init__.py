@@ -1,0 +1,1 @@
+"""Health checks and agent checks as HAProxy and keepalived do them."""

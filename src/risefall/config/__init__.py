@@ -1,0 +1,1 @@
+"""Text to frozen structs. Imports no trio, no socket, no clock; reads files only through `files`."""

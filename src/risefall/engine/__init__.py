@@ -1,0 +1,1 @@
+"""Rules to programs, the face of the compiled module, drivers. Alone imports `_native`."""

@@ -1,0 +1,194 @@
+"""The trio driver: moves the bytes of one probe and tells each step. For reach, not for rate.
+
+A driver never turns a time-out or an errno into a status: it reports it, and the probe decides.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol, assert_never
+
+import msgspec
+import trio
+
+from risefall.engine import native
+from risefall.engine.native import Endpoint, Probe, ProbeResult, Want
+
+QUIET_ACK = 1
+"""`RF_HOW_QUIET_ACK`: the handshake's last ACK is withheld, so that an RST leaves no trace at the server's accept()."""
+
+
+class StepKind(Enum):
+    """What a transcript tells, in the order in which things happen."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    SENT = "sent"
+    RECEIVED = "received"
+    ENDED = "ended by peer"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    CLOSED = "closed"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step of a run: when (ns since the start), what, and the bytes or the errno with it."""
+
+    at_ns: int
+    kind: StepKind
+    data: bytes = b""
+    error: int = 0
+    detail: str = ""
+
+
+class Wire(Protocol):
+    """What a driver needs of a transport: one connection at a time. Raises OSError; may be cancelled anywhere."""
+
+    async def connect(self, want: Want) -> None:
+        """Opens the connection that a probe wants."""
+
+    async def send(self, data: bytes) -> int:
+        """Sends some of it; how many bytes."""
+
+    async def receive(self, room: int) -> bytes:
+        """What has come, at most `room` bytes; nothing: the peer ended its stream."""
+
+    def end(self, how: int) -> None:
+        """Ends the open connection, if any, with an RST or a FIN."""
+
+
+class CallError(Exception):
+    """An OSError together with where it arose (AT_SOCKET or AT_CONNECT)."""
+
+    def __init__(self, where: int, error: int) -> None:
+        super().__init__(errno.errorcode.get(error, str(error)))
+        self.where = where
+        self.error = error
+
+
+def sockaddr(to: Endpoint, port: int) -> tuple[str, int] | tuple[str, int, int, int] | bytes | str:
+    """An endpoint as Python's socket functions take it."""
+    if to.family == 4:
+        return socket.inet_ntop(socket.AF_INET, to.packed), port
+    if to.family == 6:
+        return socket.inet_ntop(socket.AF_INET6, to.packed), port, 0, to.scope
+    return b"\0" + to.packed if to.family == 2 else to.packed.decode("utf-8", "surrogateescape")
+
+
+class SocketWire:
+    """A real socket: IPv4, IPv6 or UNIX."""
+
+    def __init__(self, to: Endpoint) -> None:
+        self._to = to
+        self._socket: trio.socket.SocketType | None = None
+
+    async def connect(self, want: Want) -> None:
+        family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(self._to.family, socket.AF_UNIX)
+        try:
+            self._socket = trio.socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            raise CallError(native.AT_SOCKET, error.errno or 0) from error
+        if want.how & QUIET_ACK and family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        # Not trio's connect(): it cannot tell a refused call from a refused connection, which differ in their text.
+        plain = socket.socket(fileno=self._socket.fileno())
+        try:
+            result = plain.connect_ex(sockaddr(self._to, want.port))
+        finally:
+            plain.detach()
+        if result == errno.EINPROGRESS:
+            await trio.lowlevel.wait_writable(self._socket)
+            result = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if result:
+                raise OSError(result, "connect")
+        elif result:
+            raise CallError(native.AT_CONNECT, result)
+
+    async def send(self, data: bytes) -> int:
+        assert self._socket is not None
+        return await self._socket.send(data)
+
+    async def receive(self, room: int) -> bytes:
+        assert self._socket is not None
+        return await self._socket.recv(room)
+
+    def end(self, how: int) -> None:
+        if self._socket is None:
+            return
+        if how != native.CLOSE_FIN:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+        self._socket = None
+
+
+def clock_ns() -> int:
+    """Trio's clock, which a test may make jump, as the probe's nanoseconds."""
+    return int(trio.current_time() * 1e9)
+
+
+class Driver:
+    """Runs one probe over one wire."""
+
+    def __init__(self, probe: Probe, wire: Wire, tell: Callable[[Step], None] | None = None) -> None:
+        self._probe = probe
+        self._wire = wire
+        self._tell = tell or (lambda step: None)
+        self._started_ns = 0
+        self._connection = 0
+
+    async def run(self) -> ProbeResult:
+        """One run, from connect to verdict; the probe's own deadlines bound it."""
+        probe = self._probe
+        self._started_ns = clock_ns()
+        self._connection = 0
+        probe.start(self._started_ns)
+        want = probe.want()
+        try:
+            while want.kind != native.DONE:
+                with trio.move_on_at(want.deadline_ns / 1e9) as scope:
+                    await self._act(want)
+                if scope.cancelled_caught:
+                    self._say(StepKind.TIMED_OUT)
+                    probe.time(max(clock_ns(), want.deadline_ns))
+                want = probe.want()
+        finally:
+            self._wire.end(want.close)
+        self._say(StepKind.CLOSED, detail="FIN" if want.close == native.CLOSE_FIN else "RST")
+        return probe.result()
+
+    def _say(self, kind: StepKind, data: bytes = b"", error: int = 0, detail: str = "") -> None:
+        self._tell(Step(clock_ns() - self._started_ns, kind, data, error, detail))
+
+    async def _act(self, want: Want) -> None:
+        try:
+            await self._move(want)
+        except CallError as failed:
+            self._say(StepKind.FAILED, error=failed.error)
+            self._probe.failed(failed.where, failed.error, clock_ns())
+        except OSError as failed:
+            self._say(StepKind.FAILED, error=failed.errno or 0)
+            self._probe.failed(native.AT_STREAM, failed.errno or 0, clock_ns())
+
+    async def _move(self, want: Want) -> None:
+        if want.kind == native.CONNECT:
+            if want.connection != self._connection:
+                self._wire.end(want.close)
+                self._connection = want.connection
+            self._say(StepKind.CONNECTING, detail=str(want.port) if want.port else "")
+            await self._wire.connect(want)
+            self._say(StepKind.CONNECTED)
+            self._probe.connected(clock_ns())
+        elif want.kind == native.SEND:
+            count = await self._wire.send(want.out)
+            self._say(StepKind.SENT, want.out[:count])
+            self._probe.sent(count, clock_ns())
+        elif want.kind == native.RECV:
+            data = await self._wire.receive(want.room)
+            self._say(StepKind.RECEIVED if data else StepKind.ENDED, data)
+            self._probe.received(data, clock_ns())
+        else:
+            assert_never(want.kind)  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""One run in words: each step as it happens, and one sentence on the likely cause of a failure."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from risefall.engine.drive import Step, StepKind
+from risefall.engine.native import ProbeResult
+from risefall.status import Status, Verdict
+
+SHOWN_BYTES = 300
+
+CAUSES = {
+    errno.ECONNREFUSED: "nobody listens on that port, or a firewall answers with a reset: is the service up, and is the port right?",
+    errno.ENETUNREACH: "this machine has no route to that network: look at `ip route get ADDRESS`",
+    errno.EHOSTUNREACH: "the address does not answer ARP, or a router or firewall says that it cannot be reached",
+    errno.ECONNRESET: "the server took the connection and reset it: a full backlog, a crash, an access list, or another protocol",
+    errno.EPIPE: "the server closed the connection before the request was sent",
+    errno.ENOENT: "there is no socket file of that name: is the service up, and does it use this path?",
+    errno.EACCES: "this user may not open that socket: look at its mode and owner",
+    errno.EMFILE: "this process has no descriptor left: raise `ulimit -n`; the server is not to blame",
+    errno.EADDRNOTAVAIL: "no local port or address is left for it: look at net.ipv4.ip_local_port_range; the server is not to blame",
+}
+
+
+def show_bytes(data: bytes) -> str:
+    """Bytes for a person: escapes for what cannot be seen, cut with the number of those left out."""
+    text = repr(data[:SHOWN_BYTES])[1:]
+    more = len(data) - SHOWN_BYTES
+    return text + (f" … {more} more bytes" if more > 0 else "")
+
+
+def show_step(step: Step) -> str:
+    """A line of the transcript, its time in milliseconds since the start."""
+    at = f"{step.at_ns / 1e6:9.3f} ms  "
+    match step.kind:
+        case StepKind.CONNECTING:
+            return at + "connecting" + (f" to port {step.detail}" if step.detail else "")
+        case StepKind.CONNECTED:
+            return at + "connected"
+        case StepKind.SENT:
+            return at + f"sent {len(step.data)} bytes: {show_bytes(step.data)}"
+        case StepKind.RECEIVED:
+            return at + f"got {len(step.data)} bytes: {show_bytes(step.data)}"
+        case StepKind.ENDED:
+            return at + "the server ended its stream"
+        case StepKind.FAILED:
+            return at + f"failed: {os.strerror(step.error)} ({errno.errorcode.get(step.error, step.error)})"
+        case StepKind.TIMED_OUT:
+            return at + "its time is up"
+        case StepKind.CLOSED:
+            return at + f"closed with {step.detail}"
+
+
+def verdict_line(result: ProbeResult) -> str:
+    """`L7OK (Layer7 check passed), code 200, in 0.412 ms`, with the text where there is one."""
+    line = f"{result.status.name} ({result.status.text})"
+    if result.status.has_code:
+        line += f", code {result.code}"
+    line += f", in {result.duration_us / 1000:.3f} ms"
+    return line + (f": {result.text.decode('latin-1')}" if result.text else "")
+
+
+def likely_cause(result: ProbeResult, *, http: bool, got: bytes) -> str:
+    """One sentence on why it failed, or nothing where nothing is known (or nothing failed)."""
+    if result.verdict is not Verdict.FAILED:
+        return ""
+    if result.error in CAUSES:
+        return CAUSES[result.error]
+    match result.status:
+        case Status.L4TOUT:
+            return (
+                "no answer to the SYN: a firewall that drops, a host that is down, a full accept queue, or a guest behind "
+                "macvtap on this same host (which the host cannot reach without a macvlan interface of its own)"
+            )
+        case Status.L7TOUT if got:
+            return "the answer was not whole in time, or nothing in it matched while the connection stayed open"
+        case Status.L7TOUT:
+            return "it accepts connections and says nothing: overloaded, hung, or waiting for another protocol (TLS?)"
+        case Status.L7RSP if http and got[:1] in (b"\x15", b"\x16"):
+            return "that is TLS, not HTTP"
+        case Status.L7RSP if not got:
+            return "it closed the connection without a byte: an access list, a crash, or a backlog that is full"
+        case Status.L7RSP if http and not got.startswith(b"HTTP/"):
+            return "it speaks, but not HTTP"
+        case Status.L7STS if result.code == 400:
+            return "400 is often a missing Host header: HTTP/1.0 and httpchk send none; try `--header 'Host: NAME'`"
+        case Status.L7STS if result.code in (401, 403):
+            return "it asks who you are: a health page should need no login, or be allowed from the checker's address"
+        case Status.L7STS if result.code == 404:
+            return "the server is up, the page is not there: is the path right?"
+        case _:
+            return ""

@@ -1,0 +1,56 @@
+"""The compiled module and the Python around it mean the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from risefall.engine import native
+from risefall.engine._native import ffi, lib
+from risefall.state.exchange import AdminWord, WeightKind
+from risefall.status import Status, Verdict
+
+STRUCTS = ("rf_span", "rf_segment", "rf_rule", "rf_address", "rf_check", "rf_want", "rf_result", "rf_options", "rf_order",
+           "rf_event", "rf_record", "rf_histogram", "rf_statistics", "rf_play_act", "rf_play_tally")  # fmt: skip
+
+
+def test_the_abi_number() -> None:
+    assert lib.rf_abi() == lib.RF_ABI == native.ABI
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_layouts(name: str) -> None:
+    """cffi compares a layout with the compiler's only at first use: use each."""
+    assert ffi.new(f"{name} *") != ffi.NULL
+    assert ffi.sizeof(name) > 0
+
+
+def test_enums_are_the_same_numbers() -> None:
+    for status in Status:
+        assert getattr(lib, f"RF_{status.name}") == status
+    for verdict in Verdict:
+        assert getattr(lib, f"RF_{verdict.name}") == verdict
+    assert [getattr(lib, f"RF_ADMIN_{word.name}") for word in AdminWord] == list(AdminWord)
+    assert [getattr(lib, f"RF_WEIGHT_{kind.name}") for kind in WeightKind] == list(WeightKind)
+
+
+def test_histogram_edges_grow() -> None:
+    edges = [lib.rf_bucket_us(bucket) for bucket in range(lib.RF_HISTOGRAM_BUCKETS)]
+    assert edges == sorted(set(edges))
+    assert all(b <= a * 1.15 + 1 for a, b in zip(edges[8:], edges[9:], strict=False))
+
+
+@pytest.mark.parametrize("room", ["config", "state", "status"])
+def test_what_decides_imports_no_io(room: str) -> None:
+    """`config` and `state` work without trio, sockets and the compiled module."""
+    script = (
+        f"import importlib, pkgutil, sys, risefall.{room} as room\n"
+        "for module in pkgutil.walk_packages(getattr(room, '__path__', []), room.__name__ + '.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "bad = {'trio', 'socket', 'risefall.engine._native'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {bad}' if bad else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
