@@ -38,7 +38,9 @@ def key_of(address: Address) -> Key:
 
 async def _look_up(key: Key, found: Found, limit: trio.CapacityLimiter) -> None:
     name, prefer = key
-    family = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6, None: socket.AF_UNSPEC}.get(prefer, socket.AF_UNSPEC)
+    family = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6, None: socket.AF_UNSPEC}.get(
+        prefer, socket.AF_UNSPEC
+    )
     async with limit:
         try:
             with trio.fail_after(DEADLINE_S):

@@ -271,7 +271,9 @@ class Compiler:
 
     def agent(self, send: str) -> native.Program:
         """The program of an agent-check. Raises NotChecked."""
-        return self._once(("agent", send), lambda: lay_out(agent_rules(send), self.flags | lib.RF_PROG_AGENT, self.bufsize))
+        return self._once(
+            ("agent", send), lambda: lay_out(agent_rules(send), self.flags | lib.RF_PROG_AGENT, self.bufsize)
+        )
 
     def _once(self, key: tuple[str, int | str], make: Callable[[], native.Program]) -> native.Program:
         if key not in self._made:
@@ -286,7 +288,11 @@ class Compiler:
 
     def _health(self, rules: RuleSet) -> native.Program:
         if rules.kind is CheckKind.TCP or (rules.kind is CheckKind.TCP_CHECK and not rules.rules):
-            return lay_out([connect_rule()], self.flags | (rules.kind is CheckKind.TCP_CHECK and lib.RF_PROG_TCPCHECK), self.bufsize)
+            return lay_out(
+                [connect_rule()],
+                self.flags | (rules.kind is CheckKind.TCP_CHECK and lib.RF_PROG_TCPCHECK),
+                self.bufsize,
+            )
         if rules.kind is CheckKind.HTTP:
             flags = self.flags | lib.RF_PROG_HTTP | (lib.RF_PROG_DISABLE404 if rules.disable_on_404 else 0)
             return lay_out(http_rules(rules), flags, self.bufsize)

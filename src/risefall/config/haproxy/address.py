@@ -1,0 +1,158 @@
+"""Every form of address that a haproxy.cfg may hold.
+
+Source: spec/haproxy-checks.md §9.6, §2.5; haproxy configuration manual 2.6, §11 (address formats).
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from functools import lru_cache
+
+from risefall.config.haproxy.model import Address, Family
+from risefall.config.text import Wrong, nearest
+
+PORT_MAX = 65535
+UNIX_PATH_BYTES_MAX = 97
+ANY = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
+NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+PLAIN_IPV4 = re.compile(r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}):(\d{1,5})")
+PREFIXES: dict[str, Family | None] = {
+    "ipv4": Family.IPV4, "tcp4": Family.IPV4, "mptcp4": Family.IPV4,
+    "ipv6": Family.IPV6, "tcp6": Family.IPV6, "mptcp6": Family.IPV6,
+    "ipv": None, "ip": None, "tcp": None, "mptcp": None, "stream+ipv4": Family.IPV4, "stream+ipv6": Family.IPV6,
+    "unix": Family.UNIX, "uxst": Family.UNIX, "stream+unix": Family.UNIX, "abns": Family.ABNS, "abnsz": Family.ABNS,
+    "fd": Family.FD, "sockpair": Family.FD,
+}  # fmt: skip
+DATAGRAM = frozenset(("udp", "udp4", "udp6", "quic4", "quic6", "uxdg", "dgram+ipv4", "dgram+ipv6", "dgram+unix"))
+
+
+def numeric(text: str) -> tuple[Family, str] | None:
+    """A numeric address in canonical form; IPv4 also in the short forms of inet_aton (`127.1`)."""
+    if ":" in text:
+        try:
+            return Family.IPV6, socket.inet_ntop(
+                socket.AF_INET6, socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
+            )
+        except (OSError, ValueError):
+            return None
+    try:
+        return Family.IPV4, socket.inet_ntoa(socket.inet_aton(text)) if text[:1].isdigit() and " " not in text else ""
+    except (OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _port(text: str, whole: str) -> tuple[int, bool]:
+    """A port and whether it is only an offset. Raises ValueError with the reason."""
+    if not text:
+        return 0, True
+    offset = text[0] in "+-"
+    digits = text[1:] if offset else text
+    if "-" in digits:
+        raise ValueError(f"port range not permitted here in '{whole}'")
+    if not digits.isascii() or not digits.isdigit():
+        bad = next((char for char in digits if not "0" <= char <= "9"), "")
+        raise ValueError(f"invalid character '{bad}' in port number '{text}' in '{whole}'")
+    number = int(digits)
+    if number > PORT_MAX:
+        raise ValueError(f"invalid port '{text}' in '{whole}'")
+    return (-number if text[0] == "-" else number), offset
+
+
+def parse_address(text: str, at: int | None, *, server: bool = True) -> Address:
+    """An address with its port.
+
+    server: of a server or of a check, where descriptors and datagrams are refused. Raises Wrong.
+    """
+    plain = PLAIN_IPV4.fullmatch(text)
+    if plain:
+        try:
+            socket.inet_pton(socket.AF_INET, plain.group(1))
+        except OSError:
+            pass
+        else:
+            port = int(plain.group(2))
+            if 0 < port <= PORT_MAX:
+                return Address(Family.IPV4, plain.group(1), port)
+    return _parse(text, at, server=server)
+
+
+def _parse(text: str, at: int | None, *, server: bool) -> Address:
+    prefix, sign, rest = text.partition("@")
+    family: Family | None = None
+    if sign and "/" not in prefix:
+        if prefix in DATAGRAM and server:
+            raise Wrong(
+                f"dgram-type address not acceptable in '{text}'",
+                at,
+                help="a server takes a stream address, such as 10.0.0.7:80",
+            )
+        if prefix not in PREFIXES and prefix not in DATAGRAM:
+            meant = nearest(prefix, PREFIXES)
+            raise Wrong(
+                f"unknown address prefix '{prefix}@'",
+                at,
+                help=f"did you mean '{meant}@'?" if meant else "known are ipv4@, ipv6@, unix@, abns@",
+            )
+        family = PREFIXES.get(prefix)
+        text, whole = rest, text
+    else:
+        whole = text
+    if family is Family.FD:
+        if server:
+            raise Wrong(
+                f"a file descriptor is not acceptable here in '{whole}'",
+                at,
+                help="give an address that can be connected to",
+            )
+        return Address(Family.FD, text)
+    if family is Family.UNIX or (family is None and text.startswith("/")):
+        if len(text.encode("utf-8", "surrogateescape")) > UNIX_PATH_BYTES_MAX:
+            raise Wrong(f"socket path '{text}' too long (max {UNIX_PATH_BYTES_MAX})", at, help="use a shorter path")
+        if not text:
+            raise Wrong(f"no socket path in '{whole}'", at, help="write the path behind unix@")
+        return Address(Family.UNIX, text)
+    if family is Family.ABNS:
+        return Address(Family.ABNS, text)
+    return _inet(text, whole, family, at)
+
+
+def _inet(text: str, whole: str, family: Family | None, at: int | None) -> Address:
+    """Host and port; the last colon separates the port, also behind a bare IPv6 address."""
+    if text.startswith("["):
+        host, bracket, behind = text[1:].partition("]")
+        if not bracket:
+            raise Wrong(f"missing ']' in '{whole}'", at, help="write an IPv6 address with a port as [address]:port")
+        if behind and not behind.startswith(":"):
+            raise Wrong(f"unexpected '{behind}' behind ']' in '{whole}'", at, help="write [address]:port")
+        port_text = behind[1:]
+    elif ":" in text:
+        host, _, port_text = text.rpartition(":")
+    else:
+        host, port_text = text, ""
+    try:
+        port, mapped = _port(port_text, whole)
+    except ValueError as error:
+        raise Wrong(str(error), at, help="a port is a number of 1 to 65535, +N or -N") from None
+    if port == 0 and not mapped:
+        mapped = True  # HAProxy takes port 0 for none at all
+    if host in ("", "*"):
+        wanted = family or Family.IPV4
+        return Address(wanted, ANY[wanted], port, mapped)
+    found = numeric(host)
+    if found and found[1]:
+        if family and found[0] is not family:
+            raise Wrong(
+                f"could not resolve address '{host}' as {family.name}",
+                at,
+                help="the prefix and the address do not fit together",
+            )
+        return Address(found[0], found[1], port, mapped)
+    if not NAME.fullmatch(host) and not host.isidentifier():
+        raise Wrong(
+            f"invalid address '{host}' in '{whole}'",
+            at,
+            help="write an IP address, a host name, or /path of a UNIX socket",
+        )
+    return Address(Family.NAME, host, port, mapped, family)

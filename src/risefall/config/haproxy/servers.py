@@ -1,0 +1,445 @@
+"""`server`, `default-server` and `server-template` lines to settings and servers.
+
+Most servers of a farm say the same behind their address; what follows the address is read once for each distinct text
+and shared. Source: spec/haproxy-checks.md §1.1, §9.6-9.8; haproxy configuration manual 2.6, §5.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from risefall.config.haproxy.address import numeric, parse_address
+from risefall.config.haproxy.dialect import Dialect
+from risefall.config.haproxy.keywords import SERVER_WORDS
+from risefall.config.haproxy.model import Address, Family, Line, Place, Server, ServerSettings, Source
+from risefall.config.haproxy.units import INT_MAX, TIME_HELP, TIME_MS_MAX, atoi, time_ms
+from risefall.config.text import Wrong, nearest
+
+Fields = dict[str, object]
+Warn = Callable[[Wrong], None]
+
+NAME = re.compile(r"[A-Za-z0-9_.:-]+")
+PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+PLACEHOLDER = re.compile(r"<<|>>|\{\{|\}\}|<%|%>|\{%|%\}|\$\{|\$\(|<[A-Za-z_][A-Za-z0-9_ -]*>|@[A-Z_]+@|__[A-Z_]+__")
+"""Marks of jinja, ERB, Go templates, envsubst, m4 and sed scripts."""
+WEIGHT_MAX = 256
+TEMPLATE_MAX = 100_000
+UNITLESS_MS = 100
+"""A time below this without a unit was probably meant in seconds; HAProxy 3 says so."""
+RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+
+FLAGS: dict[str, tuple[str, object]] = {
+    "check": ("check", True), "no-check": ("check", False),
+    "agent-check": ("agent_check", True), "no-agent-check": ("agent_check", False),
+    "backup": ("backup", True), "no-backup": ("backup", False),
+    "disabled": ("disabled", True), "enabled": ("disabled", False),
+    "ssl": ("ssl", True), "no-ssl": ("ssl", False),
+    "check-ssl": ("check_ssl", True), "no-check-ssl": ("check_ssl", False),
+    "check-send-proxy": ("check_send_proxy", True), "no-check-send-proxy": ("check_send_proxy", False),
+    "check-via-socks4": ("check_via_socks4", True),
+    "send-proxy": ("send_proxy", "v1"), "no-send-proxy": ("send_proxy", ""),
+    "send-proxy-v2": ("send_proxy", "v2"), "no-send-proxy-v2": ("send_proxy", ""),
+    "send-proxy-v2-ssl": ("send_proxy", "v2-ssl"), "no-send-proxy-v2-ssl": ("send_proxy", ""),
+    "send-proxy-v2-ssl-cn": ("send_proxy", "v2-ssl-cn"), "no-send-proxy-v2-ssl-cn": ("send_proxy", ""),
+}  # fmt: skip
+TEXTS = {
+    "agent-send": "agent_send", "check-sni": "check_sni", "check-alpn": "check_alpn", "check-proto": "check_proto",
+    "alpn": "alpn", "proto": "proto", "track": "track", "resolvers": "resolvers", "healthcheck": "healthcheck",
+    "namespace": "namespace", "cookie": "cookie", "resolve-prefer": "resolve_prefer",
+}  # fmt: skip
+TIMES = {
+    "inter": ("inter_ms", 1), "fastinter": ("fastinter_ms", 1), "downinter": ("downinter_ms", 1),
+    "agent-inter": ("agent_inter_ms", 1), "slowstart": ("slowstart_ms", 0), "tcp-ut": ("tcp_ut_ms", 0),
+}  # fmt: skip
+COUNTS = {"rise": "rise", "fall": "fall", "error-limit": "error_limit"}
+NUMBERS = {"maxconn": "maxconn", "minconn": "minconn", "maxqueue": "maxqueue"}
+CHOICES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "observe": ("observe", ("none", "layer4", "layer7")),
+    "on-error": ("on_error", ("fastinter", "fail-check", "sudden-death", "mark-down")),
+    "on-marked-down": ("on_marked_down", ("shutdown-sessions",)),
+    "on-marked-up": ("on_marked_up", ("shutdown-backup-sessions",)),
+    "init-state": ("init_state", ("fully-up", "up", "down", "fully-down", "none")),
+}  # fmt: skip
+TLS = frozenset(
+    [
+        "ca-file",
+        "ciphers",
+        "ciphersuites",
+        "crl-file",
+        "crt",
+        "force-sslv3",
+        "force-tlsv10",
+        "force-tlsv11",
+        "force-tlsv12",
+        "force-tlsv13",
+        "no-sslv3",
+        "no-tlsv10",
+        "no-tlsv11",
+        "no-tlsv12",
+        "no-tlsv13",
+        "npn",
+        "sni",
+        "ssl-max-ver",
+        "ssl-min-ver",
+        "verify",
+        "verifyhost",
+        "curves",
+        "sigalgs",
+        "client-sigalgs",
+    ]
+)
+OWN = ("cookie", "check_proto", "id")
+"""What `default-server` cannot give to a server (spec §9.6)."""
+
+
+class Template(msgspec.Struct, frozen=True):
+    """What a `server-template` line asks for."""
+
+    prefix: str
+    low: int
+    high: int
+
+
+class ServerReader:
+    """Reads the server lines of one section. `defaults`: the fields that its `default-server` lines have gathered."""
+
+    def __init__(
+        self, dialect: Dialect, warn: Callable[[Wrong, Line], None], defaults: Mapping[str, object] | None = None
+    ) -> None:
+        self._dialect = dialect
+        self._warn = warn
+        self.defaults: Fields = dict(defaults or {})
+        self.has_defaults = bool(defaults)
+        self._tails: dict[tuple[str, ...], tuple[ServerSettings, int]] = {}
+
+    def default_server(self, line: Line) -> None:
+        """Adds a `default-server` line to what later servers of the section get. Raises Wrong."""
+        fields = self._read(line, 1, dict(self.defaults))
+        if "id" in fields:
+            self._warn(Wrong("'id' option is not accepted in default-server sections", 1, help="remove it"), line)
+        for name in OWN:
+            fields.pop(name, None)
+        self.defaults = fields
+        self.has_defaults = True
+        self._tails.clear()
+
+    def server(self, line: Line) -> tuple[str, Address, ServerSettings, int]:
+        """Name, address, settings and forced id (0: none) of a `server` line. Raises Wrong."""
+        words = line.words
+        if len(words) < 3:
+            raise Wrong(
+                "'server' expects <name> and <addr>[:<port>] as arguments",
+                len(words),
+                help="server app1 10.0.0.7:80 check",
+            )
+        name = words[1]
+        if not PLAIN.fullmatch(name):
+            check_filled_in(words)
+            check_name(name, 1)
+        try:
+            address = parse_address(words[2], 2)
+        except Wrong:
+            check_filled_in(words)
+            raise
+        settings, forced = self._settings(line, words[3:])
+        return name, address, settings, forced
+
+    def template(self, line: Line) -> tuple[Template, Address, ServerSettings, int]:
+        """The same of a `server-template` line."""
+        words = line.words
+        if len(words) < 4:
+            raise Wrong(
+                "'server-template' expects <prefix> <nb | range> <addr>[:<port>] as arguments",
+                len(words),
+                help="server-template app 1-8 app.example:80 check",
+            )
+        check_filled_in(words)
+        check_name(words[1], 1)
+        found = RANGE.fullmatch(words[2])
+        if not found:
+            raise Wrong(f"'server-template' wants a number or a range, got '{words[2]}'", 2, help="write 8, or 1-8")
+        low, high = (1, int(found.group(1))) if found.group(2) is None else (int(found.group(1)), int(found.group(2)))
+        if high < low or high - low >= TEMPLATE_MAX:
+            raise Wrong(
+                f"'server-template' wants 1 to {TEMPLATE_MAX} servers, got '{words[2]}'",
+                2,
+                help="write the lower number first",
+            )
+        settings, forced = self._settings(line, words[4:], 4)
+        return Template(words[1], low, high), parse_address(words[3], 3), settings, forced
+
+    def _settings(self, line: Line, tail: tuple[str, ...], begin: int = 3) -> tuple[ServerSettings, int]:
+        found = self._tails.get(tail)
+        if found is None:
+            fields = self._read(line, begin, dict(self.defaults))
+            forced = fields.pop("id", 0)
+            assert isinstance(forced, int)
+            found = build(fields), forced
+            self._tails[tail] = found
+        return found
+
+    # --- keywords -----------------------------------------------------------------------------------------
+
+    def _read(self, line: Line, at: int, fields: Fields) -> Fields:
+        """Applies the words from `at` on. Raises Wrong for the first that is wrong."""
+        words = line.words
+        while at < len(words):
+            word = words[at]
+            if word in FLAGS:
+                name, value = FLAGS[word]
+                fields[name] = value
+                at += 1
+                continue
+            at = self._keyword(line, at, word, fields)
+        return fields
+
+    def _keyword(self, line: Line, at: int, word: str, fields: Fields) -> int:
+        words = line.words
+        known = SERVER_WORDS.get(word)
+        if known is None and word.startswith("set-proxy-v2-tlv-fmt("):
+            known = (1, None)
+        if known is None:
+            meant = nearest(word, SERVER_WORDS)
+            raise Wrong(
+                f"unknown keyword '{word}'",
+                at,
+                help=f"did you mean '{meant}'?" if meant else "haproxy manual §5.2 lists them",
+            )
+        count, since = known
+        if since is not None and not since.known(self._dialect):
+            raise Wrong(
+                f"'{word}' is {since.words}",
+                at,
+                help=f"remove it, or read the file as another version (this is --as {self._dialect.name})",
+            )
+        if word == "source":
+            fields["source"], at = read_source(words, at)
+            return at
+        if at + count >= len(words):
+            raise Wrong(f"'{word}' expects an argument", len(words), help=f"write a value behind {word}")
+        value = words[at + 1] if count else ""
+        if not self._known_value(line, at, word, value, fields):
+            key = "tls" if word in TLS else "other"
+            kept = fields.get(key, ())
+            assert isinstance(kept, tuple)
+            fields[key] = (
+                *(one for one in kept if one[0] != word),
+                (word, value) if key == "tls" or count else (word,),
+            )
+        return at + 1 + count
+
+    def _known_value(self, line: Line, at: int, word: str, value: str, fields: Fields) -> bool:
+        """Reads the value of a keyword that checks need; false for the others."""
+        if word in TEXTS:
+            fields[TEXTS[word]] = value
+        elif word in TIMES:
+            name, least = TIMES[word]
+            fields[name] = self._time(line, at, word, value, least)
+        elif word in COUNTS:
+            number = self._number(line, at, word, value)
+            if number < 1:
+                raise Wrong(
+                    f"'{word}' wants a count of 1 or more, got '{value}'", at + 1, help=count_help(word, line.words[1])
+                )
+            fields[COUNTS[word]] = number
+        elif word in NUMBERS:
+            fields[NUMBERS[word]] = self._number(line, at, word, value)
+        elif word in CHOICES:
+            name, choices = CHOICES[word]
+            if value not in choices:
+                listed = ", ".join(f"'{choice}'" for choice in choices)
+                meant = nearest(value, choices)
+                raise Wrong(
+                    f"'{word}' expects {listed} but got '{value}'",
+                    at + 1,
+                    help=f"did you mean '{meant}'?" if meant else f"write {listed}",
+                )
+            fields[name] = value
+        else:
+            return self._special(line, at, word, value, fields)
+        return True
+
+    def _special(self, line: Line, at: int, word: str, value: str, fields: Fields) -> bool:
+        match word:
+            case "weight":
+                number = self._number(line, at, word, value)
+                if not 0 <= number <= WEIGHT_MAX:
+                    raise Wrong(
+                        f"weight of server {line.words[1]} is not within 0 and 256 ({number})",
+                        at + 1,
+                        help="write a weight of 0 to 256",
+                    )
+                fields["weight"] = number
+            case "id":
+                number = self._number(line, at, word, value)
+                if number < 1:
+                    raise Wrong("custom id has to be > 0", at + 1, help="write a number of 1 or more")
+                fields["id"] = number
+            case "port" | "agent-port":
+                number = self._number(line, at, word, value)
+                if not 0 <= number <= 65535:
+                    raise Wrong(
+                        f"'{word}' wants a port of 1 to 65535, got '{value}'", at + 1, help=f"such as {word} 8080"
+                    )
+                fields[word.replace("-", "_")] = number
+            case "addr":
+                fields["addr"] = parse_address(value, at + 1)
+            case "agent-addr":
+                fields["agent_addr"] = host_only(value, at + 1)
+            case "socks4":
+                fields["socks4"] = parse_address(value, at + 1)
+            case "init-addr":
+                check_init_addr(value, at + 1)
+                fields["init_addr"] = value
+            case _:
+                return False
+        return True
+
+    def _time(self, line: Line, at: int, word: str, value: str, least: int) -> int:
+        try:
+            ms, rest = time_ms(value)
+        except ValueError:
+            raise Wrong(f"'{word}' wants a time, got '{value}'", at + 1, help=TIME_HELP) from None
+        except OverflowError:
+            raise Wrong(
+                f"timer overflow in argument '{value}' to '{word}'",
+                at + 1,
+                help=f"the most is {TIME_MS_MAX} ms (24.8 days)",
+            ) from None
+        if ms < least:
+            raise Wrong(f"invalid value 0 for argument '{word}'", at + 1, help="write a time of 1ms or more")
+        if rest:
+            self._warn(Wrong(f"unexpected '{rest}' after the timer value '{value}'", at + 1, help=TIME_HELP), line)
+        elif self._dialect.warn_unitless and 0 < ms < UNITLESS_MS and value.isdigit():
+            self._warn(
+                Wrong(
+                    f"'{word} {value}' means {value} milliseconds",
+                    at + 1,
+                    help=f"write {value}ms, or {value}s if seconds were meant",
+                ),
+                line,
+            )
+        return ms
+
+    def _number(self, line: Line, at: int, word: str, value: str) -> int:
+        """A number as HAProxy reads it: what is behind the digits is dropped, with a warning of ours."""
+        number = atoi(value)
+        if not value.lstrip("+-").isdigit():
+            self._warn(Wrong(f"HAProxy reads '{value}' as {number} here", at + 1, help="write a whole number"), line)
+        return min(number, INT_MAX)
+
+
+def build(fields: Mapping[str, object]) -> ServerSettings:
+    return ServerSettings(**{name: value for name, value in fields.items() if name != "id"})  # type: ignore[arg-type]
+
+
+def count_help(word: str, name: str) -> str:
+    if word == "fall":
+        return f"'fall 1' marks {name} DOWN on its first failed check (haproxy manual §5.2 fall)"
+    if word == "rise":
+        return f"'rise 1' marks {name} UP on its first passed check (haproxy manual §5.2 rise)"
+    return "write a number of 1 or more"
+
+
+def check_filled_in(words: Sequence[str]) -> None:
+    """Raises a soft Wrong for a line that still holds a placeholder of some template engine."""
+    for at, word in enumerate(words):
+        found = PLACEHOLDER.search(word)
+        if found:
+            raise Wrong(
+                f"'{word}' looks like a placeholder that was never filled in: the line is left out",
+                at,
+                help="run risefall on the file that the template makes",
+                soft=True,
+            )
+
+
+def check_name(name: str, at: int) -> None:
+    """Raises Wrong for a name that HAProxy does not take."""
+    found = NAME.match(name)
+    if not found or found.end() < len(name):
+        bad = name[found.end() if found else 0]
+        raise Wrong(
+            f"character '{bad}' is not permitted in server name '{name}'", at, help="use letters, digits and . _ : -"
+        )
+
+
+def check_init_addr(value: str, at: int) -> None:
+    for method in value.split(","):
+        if method in ("last", "libc", "none"):
+            continue
+        found = numeric(method.strip("[]"))
+        if not found or not found[1]:
+            raise Wrong(
+                f"unknown init-addr method '{method}', supported methods are 'libc', 'last', 'none'",
+                at,
+                help="or an IP address, as the last one",
+            )
+
+
+def host_only(text: str, at: int) -> Address:
+    """An address without a port: of the agent."""
+    found = numeric(text.strip("[]"))
+    if found and found[1]:
+        return Address(found[0], found[1])
+    address = parse_address(text, at)
+    if address.port or ":" in text:
+        raise Wrong(
+            f"parsing agent-addr failed. Check if '{text}' is correct address",
+            at,
+            help="write an address without a port, and agent-port behind it",
+        )
+    return msgspec.structs.replace(address, mapped=False)
+
+
+def read_source(words: Sequence[str], at: int) -> tuple[Source, int]:
+    """`source <addr>[:<port>[-<port>]] [usesrc ...] [interface <if>]` at word `at`; and where the next word stands."""
+    if at + 1 >= len(words):
+        raise Wrong("'source' expects <addr>[:<port>[-<port>]]", len(words), help="such as source 10.0.0.1")
+    text, port_max = words[at + 1], 0
+    low = re.fullmatch(r"(.*:)([0-9]+)-([0-9]+)", text)
+    if low:
+        text, port_max = low.group(1) + low.group(2), int(low.group(3))
+        if not int(low.group(2)) <= port_max <= 65535:
+            raise Wrong(
+                f"'source' wants a port range in order, got '{words[at + 1]}'",
+                at + 1,
+                help="such as source 10.0.0.1:20000-30000",
+            )
+    address = parse_address(text, at + 1)
+    if address.family is Family.NAME:
+        raise Wrong(f"'source' wants a numeric address, got '{text}'", at + 1, help="such as source 10.0.0.1")
+    usesrc: tuple[str, ...] = ()
+    interface = ""
+    at += 2
+    while at + 1 < len(words) and words[at] in ("usesrc", "interface"):
+        if words[at] == "interface":
+            interface = words[at + 1]
+        else:
+            usesrc = (words[at + 1],)
+        at += 2
+    return Source(address, port_max, interface, usesrc), at
+
+
+def place_of(line: Line, at: int = 0) -> Place:
+    return Place(line.file, line.line, at)
+
+
+def number_servers(drafts: Sequence[tuple[str, Address, ServerSettings, int, str, int]]) -> tuple[Server, ...]:
+    """Servers with their ids: forced ones first, then the lowest free in order, one on for each server (spec §9.6, trap 46)."""
+    used = {forced for *_, forced, _, _ in drafts if forced}
+    servers = []
+    following = 1
+    for name, address, settings, forced, file, line in drafts:
+        number = forced
+        if not number:
+            while following in used:
+                following += 1
+            number = following
+            used.add(number)
+        following += 1
+        servers.append(Server(name, address, settings, number, file, line, bool(forced)))
+    return tuple(servers)

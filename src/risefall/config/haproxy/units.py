@@ -1,0 +1,70 @@
+"""Numbers, times and sizes as HAProxy reads them, which is leniently.
+
+Source: spec/haproxy-checks.md §9.6, §9.7; haproxy configuration manual 2.6, §2.4, §2.5.
+"""
+
+from __future__ import annotations
+
+import re
+
+from risefall.config.text import Wrong
+
+TIME_MS_MAX = 2**31 - 1
+INT_MAX = 2**31 - 1
+TIME = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
+LENIENT = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+SIZE = re.compile(r"([0-9]+)([kKmMgG]?)")
+US_OF = {"us": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+SIZE_OF = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+TIME_HELP = "write a number with us, ms, s, m, h or d, such as 2s; a bare number means milliseconds"
+
+
+def atoi(text: str) -> int:
+    """The leading decimal number of a text, 0 without one, as C's atoi does."""
+    found = LENIENT.match(text)
+    return max(-INT_MAX - 1, min(INT_MAX, int(found.group(1)))) if found else 0
+
+
+def time_ms(text: str, *, default_unit: str = "ms") -> tuple[int, str]:
+    """Milliseconds, rounded up, and what follows the unit (HAProxy only warns about that).
+
+    Raises ValueError for what is no time, OverflowError above 2147483647 ms.
+    """
+    found = TIME.match(text)
+    if not found:
+        raise ValueError(text)
+    unit = found.group(2)
+    rest = text[found.end() :]
+    if unit is None and rest:
+        raise ValueError(text)
+    if unit == "m" and rest.startswith("s"):
+        raise AssertionError("ms comes before m")
+    ms = -(-int(found.group(1)) * US_OF[unit or default_unit] // 1000)
+    if ms > TIME_MS_MAX:
+        raise OverflowError(text)
+    return ms, rest
+
+
+def parse_time(text: str, what: str, at: int, *, default_unit: str = "ms") -> int:
+    """Milliseconds. Raises Wrong, which names <what>."""
+    try:
+        ms, rest = time_ms(text, default_unit=default_unit)
+    except ValueError:
+        raise Wrong(f"{what} wants a time, got '{text}'", at, help=TIME_HELP) from None
+    except OverflowError:
+        raise Wrong(
+            f"{what} is longer than HAProxy can count, got '{text}'",
+            at,
+            help=f"the most is {TIME_MS_MAX} ms (24.8 days)",
+        ) from None
+    if rest:
+        raise Wrong(f"{what} has '{rest}' behind its time, in '{text}'", at, help=TIME_HELP)
+    return ms
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `16k`, `1m`. Raises ValueError."""
+    found = SIZE.fullmatch(text)
+    if not found:
+        raise ValueError(text)
+    return int(found.group(1)) * SIZE_OF[found.group(2).lower()]

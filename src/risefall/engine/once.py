@@ -1,0 +1,103 @@
+"""Every target checked once, at the engine's own speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import trio
+
+from risefall.engine.native import CheckSpec, now_ns
+from risefall.engine.targets import Target
+from risefall.engine.workers import Workers
+from risefall.state.exchange import CheckResult
+from risefall.status import Status
+
+GRACE_S = 5.0
+"""Beyond the longest time that any check may take, for checks that waited for a slot."""
+
+
+class Once(msgspec.Struct):
+    """What one target's checks said; None where there is none, or it could not be done."""
+
+    target: Target
+    health: CheckResult | None = None
+    agent: CheckResult | None = None
+
+
+def longest_s(specs: Sequence[CheckSpec], slots: int) -> float:
+    """When every check must have ended: each bounded by its own deadlines, in as many rounds as slots make."""
+    each = max((spec.inter_ms + spec.check_ms for spec in specs), default=0) / 1000
+    rounds = -(-len(specs) // max(1, slots // 2))
+    return each * rounds + GRACE_S
+
+
+async def check_once(targets: Sequence[Target], *, slots: int = 0, bufsize: int = 16384, groups: int = 1) -> list[Once]:
+    """Runs each target's checks once; results in the order of the targets."""
+    outcomes = [Once(target) for target in targets]
+    wanted = []
+    for index, target in enumerate(targets):
+        for which, made in enumerate((target.health, target.agent)):
+            if made is not None:
+                program, spec = made
+                wanted.append(
+                    (program, msgspec.structs.replace(spec, tag=index << 1 | which, first_ns=now_ns(), paused=False))
+                )
+    if not wanted:
+        return outcomes
+    with Workers(1, len(wanted), slots=slots, bufsize=bufsize, groups=groups) as workers:
+        engine = workers.engines[0]
+        checks = {}
+        for program, spec in wanted:
+            check = workers.add(program, spec, 0)
+            assert check is not None, "the thread does not run yet: nothing can be full"
+            checks[spec.tag] = check
+        workers.start()
+        missing = set(checks)
+        with trio.move_on_after(longest_s([spec for _, spec in wanted], engine.slots)):
+            while missing:
+                with trio.move_on_after(
+                    1.0
+                ):  # a neutral first answer without words is no event: look at the records then
+                    await trio.lowlevel.wait_readable(engine.fileno())
+                engine.clear()
+                while events := engine.drain():
+                    for event in events:
+                        if event.tag in missing:
+                            missing.discard(event.tag)
+                            engine.remove(event.check)
+                            put(outcomes, event.tag, event.result)
+                missing -= await take_records(workers, {tag: checks[tag] for tag in missing}, outcomes)
+    return outcomes
+
+
+async def take_records(workers: Workers, checks: dict[int, object], outcomes: list[Once]) -> set[int]:
+    """Results that were no news: from the records of checks that have run."""
+    tags = list(checks)
+    done = set()
+    for tag, record in zip(tags, workers.snapshot([checks[tag] for tag in tags]), strict=True):  # type: ignore[misc]
+        if record is not None and record.runs > 0:
+            put(
+                outcomes,
+                tag,
+                CheckResult(
+                    0,
+                    Status(record.status),
+                    record.verdict,
+                    record.code,
+                    record.health,
+                    record.duration_ms,
+                    record.text,
+                ),
+            )
+            done.add(tag)
+    await trio.lowlevel.checkpoint()
+    return done
+
+
+def put(outcomes: list[Once], tag: int, result: CheckResult) -> None:
+    """Files a result with its target."""
+    if tag & 1:
+        outcomes[tag >> 1].agent = result
+    else:
+        outcomes[tag >> 1].health = result

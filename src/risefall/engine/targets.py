@@ -1,0 +1,225 @@
+"""Planned servers to checks of the engine: program, address, pace, first due time; or the reason why not.
+
+Source: spec/haproxy-checks.md §1.1, §1.2, §2.2, §2.3, §2.5, §4.1.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+
+from risefall.config.haproxy.dialect import Dialect
+from risefall.config.haproxy.model import Config, Family, Proxy, Source
+from risefall.config.haproxy.plan import PlannedServer
+from risefall.engine.names import Found, Unresolved, endpoint, initial
+from risefall.engine.native import CheckSpec, Endpoint, Program
+from risefall.engine.programs import Compiler, NotChecked
+
+SPACING_MIN_MS = 1000
+"""Intervals shorter than this do not set the spacing of the first checks (spec §2.2)."""
+STATIC_BALANCE = frozenset(
+    ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash", "map-based")
+)
+HEALTH, AGENT = 0, 1
+
+
+class Target(msgspec.Struct):
+    """What is to run for one server. A None program with a reason is "not checked: <why>"; with none, not configured."""
+
+    planned: PlannedServer
+    address: Endpoint | None
+    health: tuple[Program, CheckSpec] | None = None
+    agent: tuple[Program, CheckSpec] | None = None
+    why_not: str = ""
+    agent_why_not: str = ""
+
+
+def tag_of(server: int, which: int) -> int:
+    """The word that events carry: which server of the list, and which of its checks."""
+    return server << 1 | which
+
+
+def start_health(planned: PlannedServer) -> int:
+    """The counter at start (spec §1.2, §1.5): `rise`, unless init-state says otherwise or the server starts in maintenance."""
+    if planned.disabled:
+        return 0
+    full = planned.rise + planned.fall - 1
+    return {"fully-up": full, "down": planned.rise - 1, "fully-down": 0}.get(planned.init_state, planned.rise)
+
+
+def why_unreachable(planned: PlannedServer) -> str:
+    """Which part of the check's transport is not there yet, or nothing."""
+    if planned.ssl:
+        return "TLS is not supported yet"
+    if planned.send_proxy:
+        return "the PROXY protocol is not supported yet"
+    if planned.via_socks4:
+        return "SOCKS4 is not supported yet"
+    if planned.source is not None and planned.source.usesrc:
+        return "source usesrc is not supported yet"
+    if planned.namespace:
+        return "namespaces are not supported yet"
+    return ""
+
+
+def source_words(source: Source | None) -> dict[str, Endpoint | int | str | None]:
+    """`source` as a spec's fields."""
+    if source is None:
+        return {}
+    address = source.addr
+    numeric = address.family in (Family.IPV4, Family.IPV6) and not (address.unspecified and address.port == 0)
+    made = endpoint(address, address.port, {}) if numeric else None
+    return {
+        "source": made if isinstance(made, Endpoint) else None,
+        "source_port_max": source.port_max,
+        "interface": source.interface,
+    }
+
+
+def first_check_delays(
+    config: Config, targets: Sequence[PlannedServer], dialect: Dialect, rng: random.Random
+) -> list[int]:
+    """Milliseconds until the first check of each configured check, in order: health before agent (spec §2.2).
+
+    Disabled servers count; intervals below a second do not set the spacing.
+    """
+    paces = [pace for planned in targets for pace in start_paces(planned)]
+    spacing = min((pace for pace in paces if pace >= SPACING_MIN_MS), default=0)
+    cap = config.global_.max_spread_checks_ms
+    delays = []
+    for position, pace in enumerate(paces):
+        own = pace
+        if dialect.random_start and config.global_.spread_checks_pct:
+            spread = pace * config.global_.spread_checks_pct // 100
+            own += rng.randint(-spread, spread)
+        reach = max(spacing, own)
+        if cap:
+            reach = min(reach, cap)
+        delays.append(reach * position // len(paces))
+    return delays
+
+
+def start_paces(planned: PlannedServer) -> list[int]:
+    """The intervals that follow the counter at start: of the health check, then of the agent."""
+    paces = []
+    if planned.check:
+        full = planned.rise + planned.fall - 1
+        health = start_health(planned)
+        paces.append(planned.inter_ms if health >= full else planned.fastinter_ms or planned.inter_ms)
+    if planned.agent:
+        paces.append(planned.agent_inter_ms)
+    return paces
+
+
+class TargetBuilder:
+    """Makes targets for one configuration; programs and rule sets are shared."""
+
+    def __init__(self, config: Config, dialect: Dialect, found: Found, *, node: str) -> None:
+        self._config = config
+        self._dialect = dialect
+        self._found = found
+        self._node = config.global_.node or node
+        self._compiler = Compiler(dialect, config.global_.bufsize)
+
+    def build(self, planned: Sequence[PlannedServer], *, now_ns: int, seed: int = 0) -> list[Target]:
+        """Targets in the order of the plan, their first checks spread over time from `now_ns` on."""
+        delays = iter(first_check_delays(self._config, planned, self._dialect, random.Random(seed or None)))
+        groups: dict[str, int] = {}
+        targets = []
+        for index, server in enumerate(planned):
+            group = groups.setdefault(server.proxy.name, len(groups))
+            targets.append(self._target(index, server, group, now_ns, delays))
+        return targets
+
+    def _target(self, index: int, planned: PlannedServer, group: int, now_ns: int, delays: object) -> Target:
+        settings = planned.config.settings
+        resolved = initial(settings.init_addr, planned.config.address, planned.config.address.port, self._found)
+        address = resolved if isinstance(resolved, Endpoint) else None
+        target = Target(planned, address)
+        if planned.check:
+            first_ns = now_ns + next(delays) * 1_000_000  # type: ignore[call-overload]
+            try:
+                target.health = self._health(index, planned, group, first_ns)
+            except NotChecked as why:
+                target.why_not = str(why)
+        if planned.agent:
+            first_ns = now_ns + next(delays) * 1_000_000  # type: ignore[call-overload]
+            try:
+                target.agent = self._agent(index, planned, first_ns)
+            except NotChecked as why:
+                target.agent_why_not = str(why)
+        return target
+
+    def _to(self, planned: PlannedServer, which: int) -> Endpoint:
+        address = planned.check_addr if which == HEALTH else planned.agent_addr
+        port = planned.check_port if which == HEALTH else planned.agent_port
+        to = endpoint(address, port, self._found) if address is not None else Unresolved("no address")
+        if isinstance(to, Unresolved):
+            raise NotChecked(f"no address: {to.why}")
+        return to
+
+    def _health(self, index: int, planned: PlannedServer, group: int, first_ns: int) -> tuple[Program, CheckSpec]:
+        if why := why_unreachable(planned):
+            raise NotChecked(why)
+        to = self._to(planned, HEALTH)
+        program = self._compiler.health(planned.rules)
+        spec = CheckSpec(
+            to=to,
+            inter_ms=planned.inter_ms,
+            fastinter_ms=planned.fastinter_ms or 0,
+            downinter_ms=planned.downinter_ms or 0,
+            connect_ms=planned.timeout_connect_ms or 0,
+            check_ms=planned.timeout_check_ms or 0,
+            rise=planned.rise,
+            fall=planned.fall,
+            health=start_health(planned),
+            tag=tag_of(index, HEALTH),
+            first_ns=first_ns,
+            spread_pct=self._config.global_.spread_checks_pct,
+            group=group,
+            weight=planned.weight,
+            paused=planned.disabled,
+            stopped=planned.disabled or planned.init_state in ("down", "fully-down"),
+            late_check_timeout=not self._dialect.exact_check_timeout,
+            site=self._site(planned) if planned.rules.send_state else b"",
+            **source_words(planned.source),  # type: ignore[arg-type]
+        )
+        return program, spec
+
+    def _agent(self, index: int, planned: PlannedServer, first_ns: int) -> tuple[Program, CheckSpec]:
+        program = self._compiler.agent(planned.config.settings.agent_send)
+        spec = CheckSpec(
+            to=self._to(planned, AGENT),
+            inter_ms=planned.agent_inter_ms,
+            connect_ms=planned.timeout_connect_ms or 0,
+            check_ms=planned.timeout_check_ms or 0,
+            rise=1,
+            fall=1,
+            health=1,
+            tag=tag_of(index, AGENT),
+            first_ns=first_ns,
+            spread_pct=self._config.global_.spread_checks_pct,
+            initial_weight=planned.weight,
+            static_weights=is_static(planned.proxy),
+            late_check_timeout=not self._dialect.exact_check_timeout,
+            **source_words(planned.source),  # type: ignore[arg-type]
+        )
+        return program, spec
+
+    def _site(self, planned: PlannedServer) -> bytes:
+        """The part of send-state's header that never changes (spec §3.8)."""
+        address = planned.config.address
+        inet = address.family in (Family.IPV4, Family.IPV6, Family.NAME)
+        host = address.host if inet else "unix"
+        port = str(address.port) if inet else ""
+        name = f"{planned.proxy.name}/{planned.config.name}"
+        return f"; address={host}; port={port}; name={name}; node={self._node}; weight=".encode(
+            "utf-8", "surrogateescape"
+        )
+
+
+def is_static(proxy: Proxy) -> bool:
+    """Whether the balance algorithm takes the weights 0% and 100% only (no consistent hash is known here)."""
+    return proxy.balance.split()[0] in STATIC_BALANCE if proxy.balance else False

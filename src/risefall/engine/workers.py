@@ -1,0 +1,93 @@
+"""The engines of one process: how many slots they get, which check runs where, and draining them all."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Sequence
+
+import msgspec
+
+from risefall.engine.native import Change, CheckSpec, Engine, Event, Handle, Program, Record, Statistics
+
+SPARE_DESCRIPTORS = 64
+SLOTS_MAX = 16_384
+GROWTH = 1024
+"""Room for checks that come later."""
+
+
+def slots_for(checks: int, wanted: int = 0) -> int:
+    """Slots = min(checks, soft limit of descriptors - 64, 16,384), unless told; never more than the descriptors allow."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = max(1, (soft if soft != resource.RLIM_INFINITY else SLOTS_MAX + SPARE_DESCRIPTORS) - SPARE_DESCRIPTORS)
+    return max(1, min(wanted or min(checks, SLOTS_MAX), allowed))
+
+
+class CheckId(msgspec.Struct, frozen=True, gc=False):
+    """A check of this process: which worker runs it, and its handle there."""
+
+    worker: int
+    handle: Handle
+
+
+class Workers:
+    """`count` engines. Not started until `start`; close it, or use it with `with`."""
+
+    def __init__(
+        self, count: int, checks: int, *, slots: int = 0, bufsize: int = 16384, groups: int = 0, gather_us: int = 1500
+    ) -> None:
+        each = -(-checks // count)
+        share = max(1, slots_for(checks, slots) // count)
+        self.engines = [
+            Engine(checks_max=each + GROWTH, slots=share, bufsize=bufsize, groups=groups, gather_us=gather_us)
+            for _ in range(count)
+        ]
+        self._next = 0
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every thread and socket; idempotent."""
+        for engine in self.engines:
+            engine.close()
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for engine in self.engines:
+            engine.start()
+
+    def add(self, program: Program, spec: CheckSpec, worker: int | None = None) -> CheckId | None:
+        """Adds a check to a worker, to the next one in turn when none is told; None: its queue is full just now."""
+        if worker is None:
+            worker = self._next = (self._next + 1) % len(self.engines)
+        handle = self.engines[worker].add(program, spec)
+        return None if handle is None else CheckId(worker, handle)
+
+    def command(self, check: CheckId, change: Change) -> bool:
+        """Orders a change; false when the queue is full just now."""
+        return self.engines[check.worker].command(check.handle, change)
+
+    def group_weight(self, group: int, total_weight: int) -> bool:
+        """Tells every worker a group's total weight; false when some queue is full just now."""
+        told = [engine.group_weight(group, total_weight) for engine in self.engines]  # each one, whatever the others say
+        return all(told)
+
+    def snapshot(self, checks: Sequence[CheckId]) -> list[Record | None]:
+        """The records of many checks, in their order."""
+        found: list[Record | None] = [None] * len(checks)
+        for worker, engine in enumerate(self.engines):
+            places = [place for place, check in enumerate(checks) if check.worker == worker]
+            for place, record in zip(places, engine.snapshot([checks[place].handle for place in places]), strict=True):
+                found[place] = record
+        return found
+
+    def drain(self, worker: int) -> list[Event]:
+        """At most a batch of events of one worker."""
+        return self.engines[worker].drain()
+
+    def statistics(self) -> list[Statistics]:
+        """One reading a worker."""
+        return [engine.statistics() for engine in self.engines]
