@@ -1,0 +1,132 @@
+"""`risefall check -f FILE`: every server once, as a table."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import click
+import msgspec
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from risefall.cli.loading import load
+from risefall.cli.options import config_options, json_option
+from risefall.engine.names import resolve
+from risefall.engine.native import now_ns
+from risefall.engine.once import Once, check_once
+from risefall.engine.targets import Target, TargetBuilder
+from risefall.state.exchange import CheckResult
+from risefall.status import Verdict
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One check of one server, as `--json` prints it. outcome: passed, failed, neutral, disabled, not checked, unchecked."""
+
+    backend: str
+    server: str
+    kind: str
+    outcome: str
+    status: str | None
+    code: int | None
+    duration_ms: int | None
+    reason: str
+
+
+def row_of(target: Target, kind: str, result: CheckResult | None, why_not: str) -> Row:
+    """What one check of a target came to."""
+    planned = target.planned
+    names = (planned.proxy.name, planned.config.name, kind)
+    if planned.disabled and kind == "health":
+        return Row(*names, "disabled", None, None, None, "the configuration says so")
+    if why_not:
+        return Row(*names, "not checked", None, None, None, why_not)
+    if result is None:
+        return Row(
+            *names, "not checked", None, None, None, "it did not end in time: too many checks for the slots there are"
+        )
+    text = result.text.decode("utf-8", "replace")
+    outcome = {Verdict.PASSED: "passed", Verdict.CONDPASS: "passed", Verdict.FAILED: "failed"}.get(
+        result.verdict, "neutral"
+    )
+    code = result.code if result.status.has_code else None
+    return Row(*names, outcome, result.status.name, code, result.duration_ms, text or result.status.text)
+
+
+def rows_of(outcome: Once) -> list[Row]:
+    """A row for the health check and one for the agent; one that says so where there is neither."""
+    target = outcome.target
+    rows = []
+    if target.planned.check:
+        rows.append(row_of(target, "health", outcome.health, target.why_not))
+    if target.planned.agent:
+        rows.append(row_of(target, "agent", outcome.agent, target.agent_why_not))
+    if not rows:
+        names = (target.planned.proxy.name, target.planned.config.name)
+        rows.append(Row(*names, "none", "unchecked", None, None, None, "no check is configured"))
+    return rows
+
+
+STYLES = {"passed": "green", "failed": "red", "not checked": "yellow"}
+
+
+def show(rows: list[Row]) -> None:
+    """The table, and one line that sums it up."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("server", "check", "outcome", "status", "code", "ms", "reason"):
+        table.add_column(column, justify="right" if column in ("code", "ms") else "left", overflow="fold")
+    for row in rows:
+        style = STYLES.get(row.outcome, "")
+        numbers = ("" if number is None else str(number) for number in (row.code, row.duration_ms))
+        outcome = f"[{style}]{row.outcome}[/]" if style else row.outcome
+        table.add_row(f"{row.backend}/{row.server}", row.kind, outcome, row.status or "", *numbers, row.reason)
+    console = Console(highlight=False)
+    console.print(table)
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.outcome] = counts.get(row.outcome, 0) + 1
+    console.print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no server to check")
+
+
+def exit_code(rows: list[Row]) -> int:
+    """1 if something failed, 3 if nothing failed but something could not be checked, else 0. Disabled servers do not count."""
+    outcomes = {row.outcome for row in rows if row.kind == "health" or row.outcome == "failed"}
+    if "failed" in outcomes:
+        return 1
+    return 3 if "not checked" in outcomes else 0
+
+
+@click.command("check")
+@config_options
+@json_option
+@click.option(
+    "--slots",
+    type=click.IntRange(1),
+    default=None,
+    help="checks under way at once; by default as many as descriptors allow",
+)
+def command(files: tuple[str, ...], dialect: str, strict: bool, as_json: bool, slots: int | None) -> None:
+    """Checks every server of a configuration once and prints what each said.
+
+    \b
+    Example:
+      risefall check -f /etc/haproxy/haproxy.cfg
+    """
+    loaded = load(files, dialect, strict)
+
+    async def run() -> list[Once]:
+        found = await resolve(loaded.addresses())
+        builder = TargetBuilder(loaded.config, loaded.dialect, found, node=socket.gethostname())
+        targets = builder.build(loaded.planned, now_ns=now_ns())
+        return await check_once(
+            targets, slots=slots or 0, bufsize=loaded.config.global_.bufsize, groups=len(loaded.config.proxies) or 1
+        )
+
+    rows = [row for outcome in trio.run(run) for row in rows_of(outcome)]
+    if as_json:
+        for row in rows:
+            click.echo(msgspec.json.encode(row))
+    else:
+        show(rows)
+    sys.exit(exit_code(rows))
