@@ -178,6 +178,11 @@ int agent_line(const uint8_t *buf, uint32_t len, bool last_read, const struct ag
     if (end == bound || buf[end] == 0) {
         if (!last_read)
             return AGENT_NEED_MORE;
+        if (facts->last_status < RF_CHECKED) {
+            /* No verdict yet that could count again: HAProxy waits until its deadline, here it is told at once. */
+            result_set(out, RF_L7TOUT, NULL, 0);
+            return AGENT_DONE;
+        }
         /* The verdict of the run before counts again. */
         static const char INCOMPLETE[] = "Ignoring incomplete line from agent";
         result_set(out, facts->last_status, INCOMPLETE, sizeof INCOMPLETE - 1);

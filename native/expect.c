@@ -166,9 +166,10 @@ static bool header_matches(const rf_probe *probe, const struct compiled *at)
     return false;
 }
 
-static int broken_reply(rf_probe *probe)
+static int broken_reply(rf_probe *probe, const rf_rule *rule)
 {
     result_set(&probe->result, RF_L7RSP, NULL, 0);
+    append_comment(probe, rule, false);
     return EXPECT_STOP;
 }
 
@@ -185,7 +186,7 @@ static int eval_body(rf_probe *probe, const struct compiled *at, bool last_read)
     const uint32_t len = probe->http.body_len < max ? probe->http.body_len : max;
     last_read = last_read || len == max;
     if (len == 0 && probe->http.broken)
-        return broken_reply(probe);
+        return broken_reply(probe, rule);
     if (len == 0)
         return last_read ? fail_text(probe, rule, RF_L7RSP, "HTTP content check could not find a response body") : EXPECT_WAIT;
     const bool too_short = (rule->expect == RF_EXP_HTTP_STRING && len < rule->pattern.len) ||
@@ -198,7 +199,7 @@ static int eval_body(rf_probe *probe, const struct compiled *at, bool last_read)
     if (match < 0)
         return fail_text(probe, rule, RF_L7RSP, "regex match limit exceeded");
     if (!match && probe->http.broken) /* what came before the fault may decide, what would have come after cannot */
-        return broken_reply(probe);
+        return broken_reply(probe, rule);
     if (!match && !last_read && rule->min_recv == -1)
         return EXPECT_WAIT;
     const bool negate = (rule->flags & RF_RULE_NEGATE) != 0;
@@ -213,7 +214,7 @@ static int eval_http(rf_probe *probe, const struct compiled *at, bool last_read)
     const int head = http_feed(&probe->http, probe->in, &probe->in_len, reads_body(rule));
     last_read = last_read || probe->http.complete || probe->in_len == probe->in_max;
     if ((head == HTTP_BROKEN && !probe->http.head_done) || (head == HTTP_NEED_MORE && last_read))
-        return broken_reply(probe);
+        return broken_reply(probe, rule);
     if (head == HTTP_NEED_MORE)
         return EXPECT_WAIT;
     probe->result.code = probe->http.status;

@@ -141,7 +141,8 @@ int net_connect(rf_engine *engine, struct slot *slot, const struct check *check,
         if (keep)
             engine->sockets_kept++;
     }
-    *where = RF_AT_CONNECT;
+    /* HAProxy counts a UNIX socket that cannot be reached among those that could not be made (SOCKERR, run on 2.6). */
+    *where = check->aim.family == RF_UNIX || check->aim.family == RF_ABSTRACT ? RF_AT_SOCKET : RF_AT_CONNECT;
     slot->connection = want->connection;
     slot->ready = 0;
     slot->connecting = 1;

@@ -106,7 +106,8 @@ class SocketWire:
             if result:
                 raise OSError(result, "connect")
         elif result:
-            raise CallError(native.AT_CONNECT, result)
+            # a UNIX socket that cannot be reached counts among those that could not be made, as in native/net.c
+            raise CallError(native.AT_SOCKET if family == socket.AF_UNIX else native.AT_CONNECT, result)
 
     async def send(self, data: bytes) -> int:
         assert self._socket is not None

@@ -265,6 +265,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """A check's last result as it stands; see `rf_record`. done_ns is 0 before the first."""
 
     check: Handle
+    tag: int
     epoch: int
     health: int
     fails: int
@@ -276,6 +277,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     code: int
     duration_ms: int
     text: bytes
+    admin: AdminWord = AdminWord.NONE
+    weight_kind: WeightKind = WeightKind.NONE
+    weight: int = 0
+    maxconn: int | None = None
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -489,6 +494,7 @@ def read_record(raw: Any) -> Record | None:
     result = raw.result
     return Record(
         check=Handle(raw.check),
+        tag=raw.tag,
         epoch=raw.epoch,
         health=raw.health,
         fails=raw.fails,
@@ -500,6 +506,10 @@ def read_record(raw: Any) -> Record | None:
         code=result.code,
         duration_ms=result.duration_ms,
         text=bytes(ffi.buffer(result.text, result.text_len)),
+        admin=AdminWord(result.admin),
+        weight_kind=WeightKind(result.weight_kind),
+        weight=result.weight,
+        maxconn=result.maxconn if result.has_maxconn else None,
     )
 
 

@@ -103,7 +103,9 @@ def first_check_delays(
 
 def start_paces(planned: PlannedServer) -> list[int]:
     """The intervals that follow the counter at start: of the health check, then of the agent."""
-    paces = []
+    paces: list[int] = []
+    if planned.proxy.disabled:
+        return paces
     if planned.check:
         full = planned.rise + planned.fall - 1
         health = start_health(planned)
@@ -126,10 +128,10 @@ class TargetBuilder:
     def build(self, planned: Sequence[PlannedServer], *, now_ns: int, seed: int = 0) -> list[Target]:
         """Targets in the order of the plan, their first checks spread over time from `now_ns` on."""
         delays = iter(first_check_delays(self._config, planned, self._dialect, random.Random(seed or None)))
-        groups: dict[str, int] = {}
+        groups = {id(proxy): place for place, proxy in enumerate(self._config.proxies)}
         targets = []
         for index, server in enumerate(planned):
-            group = groups.setdefault(server.proxy.name, len(groups))
+            group = groups[id(server.proxy)]
             targets.append(self._target(index, server, group, now_ns, delays))
         return targets
 
@@ -138,6 +140,9 @@ class TargetBuilder:
         resolved = initial(settings.init_addr, planned.config.address, planned.config.address.port, self._found)
         address = resolved if isinstance(resolved, Endpoint) else None
         target = Target(planned, address)
+        if planned.proxy.disabled:
+            target.why_not = target.agent_why_not = "its proxy is disabled"
+            return target
         if planned.check:
             first_ns = now_ns + next(delays) * 1_000_000  # type: ignore[call-overload]
             try:

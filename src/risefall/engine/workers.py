@@ -72,7 +72,9 @@ class Workers:
 
     def group_weight(self, group: int, total_weight: int) -> bool:
         """Tells every worker a group's total weight; false when some queue is full just now."""
-        told = [engine.group_weight(group, total_weight) for engine in self.engines]  # each one, whatever the others say
+        told = [
+            engine.group_weight(group, total_weight) for engine in self.engines
+        ]  # each one, whatever the others say
         return all(told)
 
     def snapshot(self, checks: Sequence[CheckId]) -> list[Record | None]:
