@@ -1,0 +1,157 @@
+"""One server and one proxy as values: the words of HAProxy's `show servers state`, kept small.
+
+A fleet is a hundred thousand of these, so they hold numbers and short texts only; what many servers say alike is
+interned by the reader. Source: spec/haproxy-checks.md §1.2, §1.3, §5.1, §7.5.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+import msgspec
+
+from risefall.status import Status, Verdict
+
+HEALTH, AGENT = 0, 1
+"""Which of a server's two checks."""
+
+
+class Op(IntEnum):
+    """Operational state: srv_op_state of `show servers state`."""
+
+    STOPPED = 0
+    STARTING = 1
+    RUNNING = 2
+    STOPPING = 3
+
+
+class Admin(IntFlag):
+    """Administrative state: srv_admin_state of `show servers state` (spec §5.1)."""
+
+    FMAINT = 0x01
+    IMAINT = 0x02
+    CMAINT = 0x04
+    FDRAIN = 0x08
+    IDRAIN = 0x10
+    RMAINT = 0x20
+    HMAINT = 0x40
+
+
+MAINT = Admin.FMAINT | Admin.IMAINT | Admin.RMAINT
+DRAIN = Admin.FDRAIN | Admin.IDRAIN
+
+
+class CheckState(msgspec.Struct, gc=False):
+    """One check of one server as Python knows it: what was news last. The live figures are in C's record.
+
+    configured: the file asks for it. enabled: not taken back by `disable health|agent`. paused: the server is in
+    maintenance. epoch: of the last order that overrides a running check; news of an older epoch is dropped.
+    rise, fall, health: the counter, 0 .. rise + fall - 1. fails: CSV's chkfail, as far as news told it.
+    """
+
+    rise: int
+    fall: int
+    health: int
+    configured: bool = True
+    enabled: bool = True
+    paused: bool = False
+    epoch: int = 0
+    status: Status = Status.INI
+    verdict: Verdict = Verdict.UNKNOWN
+    code: int = 0
+    duration_ms: int = -1
+    text: bytes = b""
+
+    @property
+    def full(self) -> int:
+        """The top of the counter."""
+        return self.rise + self.fall - 1
+
+    @property
+    def good(self) -> bool:
+        return self.health >= self.rise
+
+
+class ServerState(msgspec.Struct):
+    """One server. health and agent are None where the file asks for no such check.
+
+    proxy: index in the fleet's proxies. sid: HAProxy's id. address, port, fqdn: as shown; address "" while a
+    name is unresolved. tracks: index of the server it tracks, or -1; trackers: indices that track this one.
+    weights: iweight of the file, uweight set last. changed_ms: when op or admin changed last.
+    down_ms: time spent DOWN in earlier spells. init_state: word of the file, "" for none.
+    idle_health: the counter of a server without a health check, which commands move all the same (spec §5.4).
+    held_weight: the effective weight of before, where it was changed in maintenance: 2.6 shows it until that ends; else -1.
+    warmth: how far a slowstart is, in sixteenths of the weight; 16 when there is none (spec §1.9).
+    """
+
+    name: str
+    proxy: int
+    sid: int
+    address: str
+    port: int
+    fqdn: str
+    op: Op
+    admin: Admin
+    iweight: int
+    uweight: int
+    backup: bool
+    health: CheckState | None
+    agent: CheckState | None
+    changed_ms: int
+    init_state: str = ""
+    tracks: int = -1
+    trackers: tuple[int, ...] = ()
+    slowstart_ms: int = 0
+    maxconn: int = 0
+    maxqueue: int = 0
+    cookie: str = ""
+    forced_id: bool = False
+    ssl: bool = False
+    check_addr: str = ""
+    check_port: int = 0
+    agent_addr: str = ""
+    agent_port: int = 0
+    mapped_ports: bool = False
+    down_ms: int = 0
+    downs: int = 0
+    idle_health: int = 2
+    warmth: int = 16
+    held_weight: int = -1
+
+
+class ProxyState(msgspec.Struct):
+    """One proxy that has servers or is shown by `show stat`; proxies stand in configuration order.
+
+    id: HAProxy's iid as shown. servers: range of the fleet's servers that are its own. active, backup_active: usable
+    servers of each kind (spec §8.3); active_weight, backup_weight: the sums of their effective weights.
+    static: the balance algorithm takes weights 0% and 100% only.
+    """
+
+    name: str
+    kind: str
+    id: int
+    mode: str
+    balance: str
+    first: int
+    count: int
+    log_health_checks: bool
+    disabled: bool
+    static: bool
+    allbackups: bool = False
+    forced_id: bool = False
+    cookie: str = ""
+    active: int = 0
+    backup_active: int = 0
+    active_weight: int = 0
+    backup_weight: int = 0
+    changed_ms: int = 0
+    down_ms: int = 0
+    downs: int = 0
+
+    @property
+    def has_backend(self) -> bool:
+        return self.kind in ("backend", "listen")
+
+    @property
+    def has_frontend(self) -> bool:
+        return self.kind in ("frontend", "listen")
