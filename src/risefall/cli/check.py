@@ -38,7 +38,7 @@ def row_of(target: Target, kind: str, result: CheckResult | None, why_not: str) 
     """What one check of a target came to."""
     planned = target.planned
     names = (planned.proxy.name, planned.config.name, kind)
-    if planned.disabled and kind == "health":
+    if planned.proxy.disabled or (planned.disabled and kind == "health"):
         return Row(*names, "disabled", None, None, None, "the configuration says so")
     if why_not:
         return Row(*names, "not checked", None, None, None, why_not)

@@ -5,32 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import click
-import msgspec
 
 from risefall.config.haproxy import plan, read, sources
-from risefall.config.haproxy.dialect import DIALECTS, Dialect
-from risefall.config.haproxy.model import Address, Config
-from risefall.config.haproxy.plan import PlannedServer
+from risefall.config.haproxy.dialect import DIALECTS
+from risefall.config.haproxy.plan import Loaded
 from risefall.config.text import Source
-
-
-class Loaded(msgspec.Struct):
-    """A configuration, its plan, and whom it imitates."""
-
-    config: Config
-    planned: list[PlannedServer]
-    dialect: Dialect
-
-    def addresses(self) -> Iterator[Address]:
-        """Every address that may have to be resolved."""
-        for server in self.planned:
-            yield server.config.address
-            for address in (server.check_addr, server.agent_addr):
-                if address is not None:
-                    yield address
 
 
 def load_text(name: str, text: str, environment: Mapping[str, str], dialect: str = "3") -> Loaded:

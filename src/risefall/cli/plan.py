@@ -12,10 +12,10 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from risefall.cli.loading import Loaded, load
+from risefall.cli.loading import load
 from risefall.cli.options import config_options, json_option
 from risefall.config.haproxy.model import Address, Family
-from risefall.config.haproxy.plan import PlannedServer
+from risefall.config.haproxy.plan import Loaded, PlannedServer
 from risefall.engine.names import Found, Unresolved, key_of, resolve
 from risefall.engine.native import Endpoint
 

@@ -5,8 +5,8 @@ Source: spec/haproxy-checks.md §9.6, §2.5; haproxy configuration manual 2.6, �
 
 from __future__ import annotations
 
+import ipaddress
 import re
-import socket
 from functools import lru_cache
 
 from risefall.config.haproxy.model import Address, Family
@@ -16,7 +16,9 @@ PORT_MAX = 65535
 UNIX_PATH_BYTES_MAX = 97
 ANY = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
 NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
-PLAIN_IPV4 = re.compile(r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}):(\d{1,5})")
+OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+PLAIN_IPV4 = re.compile(rf"({OCTET}(?:\.{OCTET}){{3}}):(\d{{1,5}})", re.ASCII)
+NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9}")
 PREFIXES: dict[str, Family | None] = {
     "ipv4": Family.IPV4, "tcp4": Family.IPV4, "mptcp4": Family.IPV4,
     "ipv6": Family.IPV6, "tcp6": Family.IPV6, "mptcp6": Family.IPV6,
@@ -31,15 +33,32 @@ def numeric(text: str) -> tuple[Family, str] | None:
     """A numeric address in canonical form; IPv4 also in the short forms of inet_aton (`127.1`)."""
     if ":" in text:
         try:
-            return Family.IPV6, socket.inet_ntop(
-                socket.AF_INET6, socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
-            )
-        except (OSError, ValueError):
+            found = ipaddress.IPv6Address(text.partition("%")[0])
+        except ValueError:
             return None
-    try:
-        return Family.IPV4, socket.inet_ntoa(socket.inet_aton(text)) if text[:1].isdigit() and " " not in text else ""
-    except (OSError, ValueError):
+        mapped = found.ipv4_mapped
+        return Family.IPV6, f"::ffff:{mapped}" if mapped else str(found)
+    return inet_aton(text)
+
+
+def inet_aton(text: str) -> tuple[Family, str] | None:
+    """One to four numbers, decimal, octal or hexadecimal; the last fills what is left of the 32 bits."""
+    parts = text.split(".")
+    if len(parts) > 4:
         return None
+    numbers = []
+    for part in parts:
+        found = NUMBER.fullmatch(part)
+        if not found:
+            return None
+        digits = found.group()
+        base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
+        numbers.append(int(digits, base))
+    *heads, tail = numbers
+    if any(head > 255 for head in heads) or tail >= 256 ** (4 - len(heads)):
+        return None
+    value = sum(head << (24 - 8 * place) for place, head in enumerate(heads)) + tail
+    return Family.IPV4, str(ipaddress.IPv4Address(value))
 
 
 @lru_cache(maxsize=4096)
@@ -67,14 +86,9 @@ def parse_address(text: str, at: int | None, *, server: bool = True) -> Address:
     """
     plain = PLAIN_IPV4.fullmatch(text)
     if plain:
-        try:
-            socket.inet_pton(socket.AF_INET, plain.group(1))
-        except OSError:
-            pass
-        else:
-            port = int(plain.group(2))
-            if 0 < port <= PORT_MAX:
-                return Address(Family.IPV4, plain.group(1), port)
+        port = int(plain.group(2))
+        if 0 < port <= PORT_MAX:
+            return Address(Family.IPV4, plain.group(1), port)
     return _parse(text, at, server=server)
 
 
@@ -141,7 +155,7 @@ def _inet(text: str, whole: str, family: Family | None, at: int | None) -> Addre
         wanted = family or Family.IPV4
         return Address(wanted, ANY[wanted], port, mapped)
     found = numeric(host)
-    if found and found[1]:
+    if found:
         if family and found[0] is not family:
             raise Wrong(
                 f"could not resolve address '{host}' as {family.name}",

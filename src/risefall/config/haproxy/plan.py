@@ -5,8 +5,11 @@ Source: spec/haproxy-checks.md §1.1, §2.1, §2.3, §2.5, §2.6, §4.1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
+from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import (
     Address,
     Config,
@@ -60,11 +63,9 @@ class PlannedServer(msgspec.Struct, frozen=True):
 
 
 def plan(config: Config) -> list[PlannedServer]:
-    """Every server of every proxy that is not disabled, in configuration order."""
+    """Every server of every proxy, in configuration order; those of a disabled proxy are disabled too."""
     planned: list[PlannedServer] = []
     for proxy in config.proxies:
-        if proxy.disabled:
-            continue
         shared: dict[int, tuple[dict[str, object], ConnectRule | None]] = {}
         for server in proxy.servers:
             settings = server.settings
@@ -119,7 +120,7 @@ def common(config: Config, proxy: Proxy, settings: ServerSettings) -> tuple[dict
         "timeout_check_ms": proxy.timeout_check_ms,
         "weight": settings.weight,
         "backup": settings.backup,
-        "disabled": settings.disabled,
+        "disabled": settings.disabled or proxy.disabled,
         "track": track,
         "init_state": settings.init_state,
         "ssl": ssl,
@@ -153,3 +154,19 @@ def health_target(server: Server, settings: ServerSettings, connect: ConnectRule
 def agent_target(server: Server, settings: ServerSettings) -> tuple[Address, int]:
     """Address and port of the agent: `addr` and `port` move it too (spec §2.5)."""
     return settings.agent_addr or settings.addr or server.address, settings.agent_port or settings.port
+
+
+class Loaded(msgspec.Struct):
+    """A configuration, its plan, and whom it imitates."""
+
+    config: Config
+    planned: list[PlannedServer]
+    dialect: Dialect
+
+    def addresses(self) -> Iterator[Address]:
+        """Every address that may have to be resolved."""
+        for server in self.planned:
+            yield server.config.address
+            for address in (server.check_addr, server.agent_addr):
+                if address is not None:
+                    yield address

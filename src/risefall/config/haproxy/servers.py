@@ -372,7 +372,7 @@ def check_init_addr(value: str, at: int) -> None:
         if method in ("last", "libc", "none"):
             continue
         found = numeric(method.strip("[]"))
-        if not found or not found[1]:
+        if not found:
             raise Wrong(
                 f"unknown init-addr method '{method}', supported methods are 'libc', 'last', 'none'",
                 at,
@@ -383,7 +383,7 @@ def check_init_addr(value: str, at: int) -> None:
 def host_only(text: str, at: int) -> Address:
     """An address without a port: of the agent."""
     found = numeric(text.strip("[]"))
-    if found and found[1]:
+    if found:
         return Address(found[0], found[1])
     address = parse_address(text, at)
     if address.port or ":" in text:
