@@ -1,0 +1,1 @@
+"""What others see: log lines, the runtime API and its tables."""

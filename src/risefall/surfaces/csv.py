@@ -1,0 +1,369 @@
+"""`show stat`: frontends, servers and backends as CSV, typed lines or JSON.
+
+risefall carries no traffic, so its columns are 0 where HAProxy counts traffic, and `slim` of frontends and backends and
+`hanafail` stay empty. What a checker knows is in the columns as HAProxy has it, so that its clients can read on.
+Source: spec/haproxy-checks.md §7.2-7.4, traps 46-48.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from risefall.state.fleet import WARM, Fleet
+from risefall.state.server import AGENT, DRAIN, HEALTH, MAINT, CheckState, Op, ProxyState, ServerState
+from risefall.state.words import status_word
+from risefall.status import Status
+from risefall.surfaces.columns import AT, BASE, COLUMNS, Column, Format, json_value, tag_words
+from risefall.surfaces.live import RecordOf, View, view_of
+
+ANY = -1
+FRONTENDS, BACKENDS, SERVERS = 1, 2, 4
+
+Cells = list[str | None]
+"""A row's texts in column order; None is an empty field, "" an empty text."""
+
+
+class Query(msgspec.Struct, frozen=True):
+    """What of the fleet is asked for. iid, kinds (bits) and sid are ANY or a limit.
+
+    legends: addresses, cookies and balancing are shown, from level operator on.
+    """
+
+    iid: int = ANY
+    kinds: int = ANY
+    sid: int = ANY
+    format: Format = Format.CSV
+    desc: bool = False
+    up: bool = False
+    no_maint: bool = False
+    legends: bool = True
+
+    def wants(self, kind: int) -> bool:
+        return bool(self.kinds & kind)
+
+
+class BadQuery(ValueError):
+    """The words after `show stat` make no sense; the text is HAProxy's."""
+
+
+class Row(NamedTuple):
+    """One line of the table. kind: F, B or S."""
+
+    kind: str
+    iid: int
+    sid: int
+    cells: Cells
+
+
+def leading_int(word: str) -> int:
+    """C's atoi: the number at the start of a word, 0 for none."""
+    end = 1 if word[:1] in ("-", "+") else 0
+    while end < len(word) and word[end] in "0123456789":
+        end += 1
+    return int(word[:end]) if word[:end] not in ("", "-", "+") else 0
+
+
+def parse_query(words: Sequence[str], fleet: Fleet, *, legends: bool = True) -> Query:
+    """Reads the words after `show stat`, without `domain proxy`.
+
+    Words that are no option are passed over, as HAProxy does; three words in front are `<iid|proxy> <type> <sid>`.
+    Raises: BadQuery for a proxy that does not exist.
+    """
+    iid, kinds, sid = ANY, ANY, ANY
+    if len(words) >= 3:
+        iid = _iid_of(words[0], fleet)
+        kinds, sid = leading_int(words[1]), leading_int(words[2])
+        words = words[3:]
+    form = Format.CSV
+    for word in words:
+        form = {"typed": Format.TYPED, "json": Format.JSON}.get(word, form)
+    return Query(iid, kinds, sid, form, "desc" in words, "up" in words, "no-maint" in words, legends)
+
+
+def _iid_of(word: str, fleet: Fleet) -> int:
+    for proxy in fleet.proxies:
+        if word in (proxy.name, f"#{proxy.id}"):
+            return proxy.id
+    iid = leading_int(word)
+    if not iid:
+        raise BadQuery("No such proxy.")
+    return iid
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _template(kind: str, mode: str, columns: Sequence[Column]) -> Cells:
+    """A row of zeros and gaps."""
+    shown = kind + (kind.lower() if mode == "http" else "")
+    cells: Cells = ["0" if any(letter in column.zeros for letter in shown) else None for column in columns]
+    cells[-1] = "-"
+    return cells
+
+
+class Table:
+    """The rows of one reply. now_ms: monotonic, the clock of the fleet's `changed_ms`."""
+
+    def __init__(self, fleet: Fleet, record: RecordOf, now_ms: int, query: Query) -> None:
+        self._fleet = fleet
+        self._record = record
+        self._now_ms = now_ms
+        self._query = query
+        self.columns = COLUMNS[fleet.dialect.csv_extended]
+        self._templates = {
+            (kind, mode): _template(kind, mode, self.columns) for kind in "FBS" for mode in ("http", "tcp")
+        }
+
+    def rows(self) -> Iterator[Row]:
+        """In configuration order: of each proxy its frontend, its servers, its backend."""
+        query = self._query
+        for number, proxy in enumerate(self._fleet.proxies):
+            if proxy.disabled or query.iid not in (ANY, proxy.id):
+                continue
+            if proxy.has_frontend and query.wants(FRONTENDS):
+                yield Row("F", proxy.id, 0, self._frontend(proxy))
+            if not proxy.has_backend:
+                continue
+            if query.wants(SERVERS):
+                for index in range(proxy.first, proxy.first + proxy.count):
+                    if self._listed(index):
+                        yield Row("S", proxy.id, self._fleet.servers[index].sid, self._server(index, proxy))
+            if query.wants(BACKENDS):
+                yield Row("B", proxy.id, 0, self._backend(number, proxy))
+
+    def _listed(self, index: int) -> bool:
+        query, server = self._query, self._fleet.servers[index]
+        if query.sid not in (ANY, server.sid):
+            return False
+        in_maintenance = bool(server.admin & MAINT)
+        if in_maintenance and (query.up or query.no_maint):
+            return False
+        if not query.up or server.op != Op.STOPPED:
+            return True
+        # DOWN is still listed while a check is on its way up.
+        at = self._fleet.ref(index)
+        ref = self._fleet.servers[at]
+        enabled = [
+            self._view(at, which, check)
+            for which, check in ((HEALTH, ref.health), (AGENT, ref.agent))
+            if _enabled(check)
+        ]
+        return bool(enabled) and all(view.health for view in enabled)
+
+    def _start(self, kind: str, proxy: ProxyState, name: str, sid: int, number: int) -> Cells:
+        cells = self._templates[kind, "http" if proxy.mode == "http" else "tcp"].copy()
+        cells[AT["pxname"]] = proxy.name
+        cells[AT["svname"]] = name
+        cells[AT["pid"]] = "1"
+        cells[AT["iid"]] = str(proxy.id)
+        cells[AT["sid"]] = str(sid)
+        cells[AT["type"]] = str(number)
+        cells[AT["mode"]] = proxy.mode
+        return cells
+
+    def _frontend(self, proxy: ProxyState) -> Cells:
+        cells = self._start("F", proxy, "FRONTEND", 0, 0)
+        cells[AT["status"]] = "OPEN"
+        return cells
+
+    def _backend(self, number: int, proxy: ProxyState) -> Cells:
+        fleet, query = self._fleet, self._query
+        own = fleet.servers[proxy.first : proxy.first + proxy.count]
+        weight = fleet.total_weight(number)
+        status = "UP" if weight > 0 or not own else "DOWN"
+        if query.up or query.no_maint:
+            status += f" ({sum(server.op != Op.STOPPED for server in own)}/{len(own)})"
+        cells = self._start("B", proxy, "BACKEND", 0, 1)
+        cells[AT["status"]] = status
+        cells[AT["weight"]] = str(weight)
+        cells[AT["act"]] = str(proxy.active)
+        cells[AT["bck"]] = str(proxy.backup_active)
+        cells[AT["chkdown"]] = str(proxy.downs)
+        cells[AT["lastchg"]] = self._age(proxy.changed_ms)
+        if own:
+            cells[AT["downtime"]] = self._downtime(proxy, not weight)
+        cells[AT["lastsess"]] = "-1"
+        cells[AT["uweight"]] = str(self._user_weight(proxy))
+        if query.legends:
+            cells[AT["algo"]] = proxy.balance
+            cells[AT["cookie"]] = proxy.cookie or None
+        return cells
+
+    def _user_weight(self, proxy: ProxyState) -> int:
+        """Sum over the usable servers of the kind that serves: backups only while no active one does."""
+        fleet = self._fleet
+        return sum(
+            server.uweight
+            for index, server in enumerate(fleet.servers[proxy.first : proxy.first + proxy.count], proxy.first)
+            if server.backup == (not proxy.active) and fleet.usable(index)
+        )
+
+    def _server(self, index: int, proxy: ProxyState) -> Cells:
+        fleet = self._fleet
+        server = fleet.servers[index]
+        cells = self._start("S", proxy, server.name, server.sid, 2)
+        cells[AT["slim"]] = str(server.maxconn) if server.maxconn else None
+        cells[AT["status"]] = status_word(fleet, index)
+        cells[AT["weight"]] = str(fleet.effective_weight(index))
+        cells[AT["act"]] = "0" if server.backup else "1"
+        cells[AT["bck"]] = "1" if server.backup else "0"
+        cells[AT["lastchg"]] = self._age(server.changed_ms)
+        cells[AT["qlimit"]] = str(server.maxqueue) if server.maxqueue else None
+        if server.op == Op.STARTING and not server.admin & DRAIN:
+            cells[AT["throttle"]] = str(-(-100 * server.warmth // WARM) if server.uweight else 100)
+        if server.tracks >= 0:
+            tracked = fleet.servers[server.tracks]
+            cells[AT["tracked"]] = f"{fleet.proxies[tracked.proxy].name}/{tracked.name}"
+        cells[AT["lastsess"]] = "-1"
+        cells[AT["uweight"]] = str(server.uweight)
+        if self._query.legends:
+            cells[AT["addr"]] = shown_address(server)
+            cells[AT["cookie"]] = server.cookie or None
+        self._health_check(cells, index, server)
+        self._agent_check(cells, index, server)
+        return cells
+
+    def _health_check(self, cells: Cells, index: int, server: ServerState) -> None:
+        check = server.health
+        if check is None or not _enabled(check):
+            return
+        record = self._record(index, HEALTH)
+        cells[AT["chkfail"]] = str(record.fails if record is not None else 0)
+        cells[AT["chkdown"]] = str(server.downs)
+        cells[AT["downtime"]] = self._downtime(server, server.op == Op.STOPPED)
+        if check.paused:
+            return
+        view = view_of(check, record)
+        self._check(cells, "check", "last_chk", view)
+        if view.status >= Status.CHECKED:
+            duration = view.duration_ms if view.duration_ms >= 0 else self._fleet.dialect.hana_duration
+            cells[AT["check_duration"]] = str(duration)
+
+    def _agent_check(self, cells: Cells, index: int, server: ServerState) -> None:
+        check = server.agent
+        if check is None or not _enabled(check) or check.paused:
+            return
+        view = self._view(index, AGENT, check)
+        self._check(cells, "agent", "last_agt", view)
+        cells[AT["agent_duration"]] = str(max(0, view.duration_ms))
+
+    def _check(self, cells: Cells, which: str, told: str, view: View) -> None:
+        status = view.status
+        cells[AT[f"{which}_status"]] = f"* {status.name}" if view.in_progress else status.name
+        cells[AT[f"{which}_code"]] = str(view.code) if status.has_code else None
+        cells[AT[told]] = view.text
+        cells[AT[f"{which}_desc"]] = status.text
+        cells[AT[f"{which}_rise"]] = str(view.check.rise)
+        cells[AT[f"{which}_fall"]] = str(view.check.fall)
+        cells[AT[f"{which}_health"]] = str(view.health)
+
+    def _view(self, index: int, which: int, check: CheckState | None) -> View:
+        assert check is not None
+        return view_of(check, self._record(index, which))
+
+    def _age(self, changed_ms: int) -> str:
+        return str(max(0, self._now_ms - changed_ms) // 1000)
+
+    def _downtime(self, of: ServerState | ProxyState, is_down: bool) -> str:
+        return str((of.down_ms + (max(0, self._now_ms - of.changed_ms) if is_down else 0)) // 1000)
+
+
+def _enabled(check: CheckState | None) -> bool:
+    return check is not None and check.configured and check.enabled
+
+
+def shown_address(server: ServerState) -> str | None:
+    """`127.0.0.1:80`, `[::1]:80`, `unix`; None while a name is unresolved."""
+    if not server.address:
+        return None
+    if server.address[0] in "/@":
+        return "unix"
+    host = f"[{server.address}]" if ":" in server.address else server.address
+    return f"{host}:{server.port}"
+
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+def quote(text: str) -> str:
+    """A text as CSV has it: in quotes only where it must be."""
+    if any(letter in text for letter in '",\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _csv(table: Table) -> Iterator[str]:
+    yield "# " + "".join(f"{column.name}," for column in table.columns) + "\n"
+    texts = [AT[column.name] for column in BASE if column.kind == "str"]
+    for row in table.rows():
+        cells = row.cells
+        for at in texts:
+            value = cells[at]
+            if value:
+                cells[at] = quote(value)
+        yield ",".join([cell or "" for cell in cells]) + ",\n"
+
+
+def _typed(table: Table, *, desc: bool, persistence: bool) -> Iterator[str]:
+    for row in table.rows():
+        for position, (column, value) in enumerate(zip(table.columns[:-1], row.cells, strict=False)):
+            if value is None:
+                continue
+            tag = column.tag_for(row.kind) + (("P" if column.persistent else "V") if persistence else "")
+            told = f':"{column.text}"' if desc else ""
+            yield (f"{row.kind}.{row.iid}.{row.sid}.{position}.{column.name}.1:{tag}:{column.kind}:{value}{told}\n")
+
+
+OBJECT_TYPES = {"F": "Frontend", "B": "Backend", "S": "Server"}
+
+
+def _json_field(position: int, column: Column, kind: str) -> str:
+    """What stands between a row's head and the value itself."""
+    tags = json.dumps(tag_words(column.tag_for(kind)), separators=(",", ":"))
+    return (
+        f',"field":{{"pos":{position},"name":"{column.name}"}},"processNum":1,"tags":{tags},'
+        f'"value":{{"type":"{column.kind}","value":'
+    )
+
+
+def _json(table: Table) -> Iterator[str]:
+    fields = {
+        (column.name, kind): _json_field(position, column, kind)
+        for position, column in enumerate(table.columns[:-1])
+        for kind in "FBS"
+    }
+    yield "["
+    for number, row in enumerate(table.rows()):
+        head = f'{{"objType":"{OBJECT_TYPES[row.kind]}","proxyId":{row.iid},"id":{row.sid}'
+        items = []
+        for column, value in zip(table.columns[:-1], row.cells, strict=False):
+            shown = None if value is None else json_value(column.kind, value)
+            if shown is not None:
+                items.append(f"{head}{fields[column.name, row.kind]}{json.dumps(shown)}}}}}")
+        yield ("," if number else "") + "[" + ",".join(items) + "]"
+    yield "]\n"
+
+
+def stat_pieces(fleet: Fleet, record: RecordOf, now_ms: int, query: Query) -> Iterator[str]:
+    """The reply to `show stat` in pieces of a row or less, so that a hundred thousand servers need not be held at once.
+
+    Each line is ended; the protocol's own line feed comes after it. What a piece tells is true when it is taken. Bytes of
+    peers that are not UTF-8 are surrogates in it: encode it with `surrogateescape`.
+    """
+    table = Table(fleet, record, now_ms, query)
+    match query.format:
+        case Format.CSV:
+            return _csv(table)
+        case Format.TYPED:
+            return _typed(table, desc=query.desc, persistence=fleet.dialect.typed_persistence)
+        case Format.JSON:
+            return _json(table)
+
+
+def show_stat(fleet: Fleet, record: RecordOf, now_ms: int, query: Query) -> str:
+    """The whole reply at once; see `stat_pieces`."""
+    return "".join(stat_pieces(fleet, record, now_ms, query))

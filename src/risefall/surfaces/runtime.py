@@ -1,0 +1,208 @@
+"""The runtime API's protocol: bytes of a client in, bytes of the answer out. No socket, no clock.
+
+Commands are split at line feeds and semicolons, words at blanks; a backslash takes the next character as it is and goes
+away. Each reply is followed by a line feed, or in prompt mode by a line feed and `> `. Without a prompt the session ends
+once every line that has come is answered, which lets a client send several in one go. A command whose line ends in `<<`
+takes the lines after it, up to an empty one, as its payload.
+Source: spec/haproxy-checks.md §7.1, trap 49; compared with 2.6.12 over a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from risefall.surfaces.handlers import COMMANDS, Api, Call, Level, Reply, Severity, refuse
+from risefall.surfaces.usage import ALL, CLOSE, HELP, Usage, closest, render_usage
+
+LINE_MAX = 16_384
+"""Longest line or payload, in bytes; HAProxy's buffer."""
+
+WORDS_MAX = 64
+PAYLOAD_MARK = b"<<"
+BACKSLASH, SEMICOLON = b"\\;"
+
+SEVERITY_WORDS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+SEVERITY_OUTPUTS = ("none", "number", "string")
+
+SESSION_COMMANDS = (
+    Usage(("operator",), "operator", "lower the level of this session to operator"),
+    Usage(
+        ("set", "severity-output"),
+        "set severity-output [none|number|string]",
+        "choose whether messages show their severity",
+    ),
+    Usage(("show", "cli", "level"), "show cli level", "display the level of this session"),
+    Usage(("user",), "user", "lower the level of this session to user"),
+)
+"""Commands that are about the session itself."""
+
+USAGES = sorted((*SESSION_COMMANDS, *(command.usage for command in COMMANDS)), key=lambda usage: usage.words)
+
+
+def cut_command(line: bytes) -> tuple[bytes, bytes | None]:
+    """A line's first command, up to a semicolon without a backslash, and what follows it; None for nothing."""
+    at = 0
+    while at < len(line):
+        if line[at] == BACKSLASH:
+            at += 1
+        elif line[at] == SEMICOLON:
+            return line[:at], line[at + 1 :]
+        at += 1
+    return line, None
+
+
+def split_words(command: bytes) -> list[str]:
+    """The words of one command, their backslashes taken away."""
+    words: list[str] = []
+    word, inside, at = bytearray(), False, 0
+    while at < len(command) and len(words) < WORDS_MAX:
+        byte = command[at]
+        if byte == BACKSLASH:
+            inside = True
+            word += command[at + 1 : at + 2]
+            at += 1
+        elif byte in b" \t":
+            if inside:
+                words.append(_text(word))
+            word, inside = bytearray(), False
+        else:
+            inside = True
+            word.append(byte)
+        at += 1
+    if inside and len(words) < WORDS_MAX:
+        words.append(_text(word))
+    return words
+
+
+def _text(raw: bytes | bytearray) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+class Session:
+    """One client. `feed` it what came; write what it returns; close the connection once `closed` is true.
+
+    Args:
+        api: what the commands work on.
+        level: what the client may do at most.
+    """
+
+    def __init__(self, api: Api, level: Level) -> None:
+        self.closed = False
+        self.level = level
+        self._api = api
+        self._pending = b""
+        self._prompt = False
+        self._severity = "none"
+        self._command: bytes | None = None
+        self._payload = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes bytes, cut anywhere; returns the replies to the commands that they complete. Nothing once closed."""
+        return b"".join(self.feed_pieces(data))
+
+    def feed_pieces(self, data: bytes) -> Iterator[bytes]:
+        """The same in pieces, each made when it is asked for. Take all of them before the next call."""
+        if self.closed:
+            return
+        lines = (self._pending + data).split(b"\n")
+        self._pending = lines.pop()
+        for number, line in enumerate(lines):
+            yield from self._line(line.removesuffix(b"\r"))
+            if self.closed:
+                return
+            if not self._prompt and self._command is None and number == len(lines) - 1 and not self._pending:
+                self.closed = True
+        if len(self._pending) > LINE_MAX:
+            yield self._too_long()
+
+    def _too_long(self) -> bytes:
+        self.closed = True
+        return self._message(f"Line or payload too long, at most {LINE_MAX} bytes are read.\n", Severity.ERR) + b"\n"
+
+    def _line(self, line: bytes) -> Iterator[bytes]:
+        if len(line) > LINE_MAX:
+            yield self._too_long()
+            return
+        rest: bytes | None = line
+        while rest is not None and not self.closed:
+            if self._command is not None:
+                yield from self._payload_line(rest)
+                return
+            command, rest = cut_command(rest)
+            if command.endswith(PAYLOAD_MARK):
+                self._command = command
+                yield self._more()
+            else:
+                yield from self._run(split_words(command), b"")
+
+    def _payload_line(self, line: bytes) -> Iterator[bytes]:
+        assert self._command is not None
+        if line:
+            self._payload += line + b"\n"
+            yield self._too_long() if len(self._payload) > LINE_MAX else self._more()
+            return
+        words, payload = split_words(self._command), self._payload
+        self._command, self._payload = None, b""
+        # A mark that is no word of its own stays part of the last word.
+        yield from self._run(words[:-1] if words[-1] == "<<" else words, payload)
+
+    def _more(self) -> bytes:
+        """What follows a line of a payload: only a prompt, and only where there are prompts."""
+        return b"+ " if self._prompt else b""
+
+    def _run(self, words: Sequence[str], payload: bytes) -> Iterator[bytes]:
+        reply = self._answer(words, payload)
+        if self.closed:
+            return
+        yield self._message(reply.text, reply.severity)
+        for piece in reply.pieces or ():
+            yield _bytes_of(piece)
+        yield b"\n> " if self._prompt else b"\n"
+
+    def _message(self, text: str, severity: Severity | None) -> bytes:
+        if text and severity is not None and self._severity != "none":
+            shown = str(int(severity)) if self._severity == "number" else SEVERITY_WORDS[severity]
+            text = f"[{shown}]: {text}"
+        return _bytes_of(text)
+
+    def _answer(self, words: Sequence[str], payload: bytes) -> Reply:
+        match list(words):
+            case []:
+                return Reply(render_usage(ALL, USAGES), Severity.INFO)
+            case ["quit", *_]:
+                self.closed = True
+                return Reply()
+            case ["prompt", *_]:
+                self._prompt = not self._prompt
+                return Reply()
+            case ["help", *typed]:
+                return Reply(render_usage(HELP, closest(typed, USAGES)), Severity.INFO)
+            case ["user" | "operator" as name, *_]:
+                return self._lower(Level[name.upper()])
+            case ["show", "cli", "level", *_]:
+                return Reply(f"{self.level.name.lower()}\n", Severity.INFO)
+            case ["set", "severity-output", *rest]:
+                return self._set_severity(rest)
+        for command in COMMANDS:
+            called = command.usage.words
+            if tuple(words[: len(called)]) == called:
+                if self.level < command.level:
+                    return refuse("Permission denied")
+                return command.run(self._api, Call(tuple(words[len(called) :]), self.level, payload))
+        return Reply(render_usage(CLOSE, closest(words, USAGES)), Severity.INFO)
+
+    def _lower(self, level: Level) -> Reply:
+        if level > self.level:
+            return refuse("Permission denied")
+        self.level = level
+        return Reply()
+
+    def _set_severity(self, rest: Sequence[str]) -> Reply:
+        if not rest or rest[0] not in SEVERITY_OUTPUTS:
+            return refuse("one of 'none', 'number', 'string' is a required argument")
+        self._severity = rest[0]
+        return Reply()

@@ -1,0 +1,176 @@
+"""Serves the runtime API on a UNIX socket.
+
+A client that says nothing for the stats timeout, or takes nothing of its answer, is let go; one that comes while all
+places are taken waits in the kernel's backlog. The path is ours from bind to the end: a socket that nobody listens on
+any more is taken over, one that answers is left alone.
+Source: spec/haproxy-checks.md §7.1; haproxy configuration manual 2.6 §3.1 stats socket, stats timeout.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+
+import trio
+
+from risefall.errors import StartError
+from risefall.surfaces.handlers import Api, Level
+from risefall.surfaces.runtime import Session
+
+CLIENTS_MAX = 64
+TIMEOUT_S = 10.0
+"""`stats timeout` of HAProxy when nothing is said."""
+
+BACKLOG = 64
+READ_BYTES = 16_384
+WRITE_BYTES = 65_536
+"""About as much of an answer is made before it is written; the deadline holds for each piece of it."""
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PAUSE_S = 0.1
+"""How long accepting rests when the system has no room for another client."""
+
+
+def remove_stale(path: str) -> None:
+    """Unlinks a UNIX socket that nobody serves; does nothing where there is none.
+
+    Raises: StartError where somebody does, or where something else lies there.
+    """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise StartError(f"{path}: is there and is no socket; move it away or choose another path")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass  # its queue is full, so somebody holds it
+    raise StartError(f"{path}: another process serves this socket; stop it or choose another path")
+
+
+def bind(path: str, mode: int = 0o600) -> socket.socket:
+    """A listening socket on `path` that only `mode` may reach, from the first moment.
+
+    Raises: StartError saying what to do.
+    """
+    try:
+        with ExitStack() as undo:
+            remove_stale(path)
+            listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
+            listener.bind(path)
+            undo.callback(os.unlink, path)
+            # Until listen() a connect is refused, so a moment with wider rights lets nobody in.
+            os.chmod(path, mode)
+            listener.listen(BACKLOG)
+            undo.pop_all()
+    except OSError as error:
+        why = error.strerror or error
+        raise StartError(f"{path}: cannot listen here: {why}; check that its folder exists and is writable") from error
+    return listener
+
+
+async def serve(
+    path: str,
+    api: Api,
+    *,
+    level: Level = Level.OPERATOR,
+    timeout_s: float = TIMEOUT_S,
+    clients_max: int = CLIENTS_MAX,
+    mode: int = 0o600,
+    fault: Callable[[Exception], None] | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answers clients until it is cancelled; tells `started()` once clients may come. Leaves no socket and no path.
+
+    Args:
+        timeout_s: how long a client may be silent, or leave its answer untaken.
+        fault: takes a mistake of our own inside a command; the client is let go, the checks go on.
+    Raises: StartError where the path cannot be served.
+    """
+    with trio.socket.from_stdlib_socket(bind(path, mode)) as listener:
+        mine = os.lstat(path)
+        try:
+            places = trio.Semaphore(clients_max)
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                while True:
+                    await places.acquire()
+                    client = await _accept(listener)
+                    nursery.start_soon(_serve_client, client, Session(api, level), timeout_s, places, fault)
+        finally:
+            _unlink(path, mine)
+
+
+def _unlink(path: str, mine: os.stat_result) -> None:
+    """Removes the path if it is still the one that was bound."""
+    with suppress(OSError):
+        if os.path.samestat(os.lstat(path), mine):
+            os.unlink(path)
+
+
+async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
+    """The next client; waits out a shortage of descriptors or memory."""
+    while True:
+        try:
+            client, _ = await listener.accept()
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            await trio.sleep(PAUSE_S)
+        else:
+            return client
+
+
+async def _serve_client(
+    client: trio.socket.SocketType,
+    session: Session,
+    timeout_s: float,
+    places: trio.Semaphore,
+    fault: Callable[[Exception], None] | None,
+) -> None:
+    """One client to its end, whoever ends it."""
+    try:
+        with client, suppress(OSError):
+            while not session.closed:
+                with trio.move_on_after(timeout_s) as limit:
+                    data = await client.recv(READ_BYTES)
+                if limit.cancelled_caught or not data:
+                    return
+                await _answer(client, session.feed_pieces(data), timeout_s)
+    except trio.TooSlowError:
+        pass
+    except Exception as error:
+        if fault is None:
+            raise
+        fault(error)
+    finally:
+        places.release()
+
+
+async def _answer(client: trio.socket.SocketType, pieces: Iterator[bytes], timeout_s: float) -> None:
+    """Writes an answer while it is made, so that a long one holds up neither memory nor the other tasks."""
+    gathered = bytearray()
+    for piece in pieces:
+        gathered += piece
+        if len(gathered) >= WRITE_BYTES:
+            await _write(client, bytes(gathered), timeout_s)
+            gathered.clear()
+    await _write(client, bytes(gathered), timeout_s)
+
+
+async def _write(client: trio.socket.SocketType, data: bytes, timeout_s: float) -> None:
+    """All of it. Raises: TooSlowError when the client takes nothing for `timeout_s`."""
+    rest = memoryview(data)
+    while rest:
+        with trio.fail_after(timeout_s):
+            sent = await client.send(rest)
+        rest = rest[sent:]
