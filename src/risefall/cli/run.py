@@ -1,0 +1,76 @@
+"""`risefall run -f FILE`: the daemon."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import trio
+
+from risefall.cli.loading import load
+from risefall.cli.options import config_options, duration_s, json_option
+from risefall.daemon.service import Options, Service
+
+
+@click.command("run")
+@config_options
+@json_option
+@click.option(
+    "--log",
+    type=click.Choice(["config", "stderr", "none"]),
+    default="config",
+    show_default=True,
+    help="where HAProxy's lines go: the config's log targets and the terminal, the terminal, or nowhere",
+)
+@click.option("--for", "span", metavar="TIME", default="", help="end after a while, such as 20s")
+@click.option(
+    "--stats", metavar="TIME", default="", help="tell checks a second, lateness and durations so often, such as 5s"
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="threads that check")
+@click.option(
+    "--slots",
+    type=click.IntRange(1),
+    default=None,
+    help="checks under way at once; by default as many as descriptors allow",
+)
+@click.option(
+    "--socket",
+    "socket_path",
+    metavar="PATH",
+    default="",
+    help="the runtime socket; by default $RISEFALL_SOCKET, else /run/risefall/run.sock",
+)
+def command(
+    files: tuple[str, ...],
+    dialect: str,
+    strict: bool,
+    as_json: bool,
+    log: str,
+    span: str,
+    stats: str,
+    workers: int,
+    slots: int | None,
+    socket_path: str,
+) -> None:
+    """Checks every server for ever, as HAProxy would, and tells what changes.
+
+    SIGTERM and Ctrl-C end it. The runtime socket takes HAProxy's commands: show stat, show servers state, set server ...
+
+    \b
+    Example:
+      risefall run -f /etc/haproxy/haproxy.cfg --stats 5s
+    """
+    options = Options(
+        log=log,
+        span_s=duration_s(span) if span else None,
+        stats_s=duration_s(stats) if stats else None,
+        workers=workers,
+        slots=slots or 0,
+        as_json=as_json,
+        socket_path=socket_path,
+    )
+    service = Service(load(files, dialect, strict), options)
+    trio.run(service.run)
+    if log != "none" or stats:
+        click.echo(service.summary(), err=True)
+    sys.exit(service.exit_code)

@@ -1,0 +1,181 @@
+"""Where news of the checks meets the state of servers: events up, orders down, nothing lost on the way.
+
+C swallows what is no news, so a steady fleet never gets here. Events are drained in batches; a check whose event found
+the ring full is read from its record instead. An order that finds the queue full waits here, before all later ones.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import trio
+
+from risefall.daemon.report import Report
+from risefall.engine.native import Change, Handle, Record, now_ns
+from risefall.engine.targets import Target
+from risefall.engine.workers import CheckId, Workers
+from risefall.state.exchange import CheckChange, CheckResult
+from risefall.state.fleet import Effects, Fleet
+from risefall.state.server import HEALTH
+from risefall.state.words import state_text
+
+RETRY_S = 0.005
+BATCHES_MAX = 16
+"""Batches drained before other tasks get their turn."""
+
+
+def now_ms() -> int:
+    """The clock of the fleet: monotonic milliseconds."""
+    return now_ns() // 1_000_000
+
+
+def change_of(change: CheckChange) -> Change:
+    """An order of `state` as the engine takes it."""
+    return Change(
+        epoch=change.epoch,
+        health=change.health,
+        paused=change.paused,
+        enabled=change.enabled,
+        stopped=change.stopped,
+        state_text=change.state_text,
+        weight=change.weight,
+        touched=change.touched,
+    )
+
+
+class Join:
+    """The checks of one fleet on its workers."""
+
+    def __init__(self, fleet: Fleet, workers: Workers, report: Report) -> None:
+        self.fleet = fleet
+        self.workers = workers
+        self.report = report
+        self.handled = 0
+        """Events that Python has handled."""
+        self._handles = array("Q", bytes(16 * len(fleet.servers)))
+        self._worker_of = array("H", bytes(4 * len(fleet.servers)))
+        self._pending: deque[Callable[[], bool]] = deque()
+        self._late = trio.Event()
+
+    def add(self, targets: Sequence[Target]) -> None:
+        """Gives every check to a worker; the two of one server to the same. Before the workers start."""
+        count = len(self.workers.engines)
+        for index, target in enumerate(targets):
+            for which, made in enumerate((target.health, target.agent)):
+                if made is None:
+                    continue
+                check = self.workers.add(*made, worker=index % count)
+                assert check is not None, "the threads do not run yet: nothing can be full"
+                self._handles[index << 1 | which] = check.handle
+                self._worker_of[index << 1 | which] = check.worker
+            if target.health is not None and target.planned.rules.send_state:
+                self._order(index, HEALTH, CheckChange(state_text=state_text(self.fleet.servers[index]), touched=False))
+        for place, proxy in enumerate(self.fleet.proxies):
+            if proxy.count:
+                self._weight(place)
+
+    def check_id(self, index: int, which: int) -> CheckId | None:
+        """A check by its server; None when the engine has none."""
+        handle = self._handles[index << 1 | which]
+        return CheckId(self._worker_of[index << 1 | which], Handle(handle)) if handle else None
+
+    def record(self, index: int, which: int) -> Record | None:
+        """The engine's figures of one check."""
+        check = self.check_id(index, which)
+        return None if check is None else self.workers.engines[check.worker].snapshot([check.handle])[0]
+
+    # --- down ---------------------------------------------------------------------------------------------
+
+    def apply(self, effects: Effects) -> None:
+        """Carries out what a result or a command led to."""
+        for order in effects.orders:
+            self._order(order.server, order.which, order.change)
+        for proxy in effects.weights:
+            self._weight(proxy)
+        for line in effects.lines:
+            self.report.line(line.proxy, line.level, line.text)
+        self.report.states(self.fleet, effects.changed)
+
+    def _order(self, index: int, which: int, change: CheckChange) -> None:
+        check = self.check_id(index, which)
+        if check is None:
+            return
+        made = change_of(change)
+        if self._pending or not self.workers.command(check, made):
+            self._pending.append(partial(self.workers.command, check, made))
+            self._late.set()
+
+    def _weight(self, proxy: int) -> None:
+        """Tells a proxy's total weight; the engine's groups are the proxies of the configuration."""
+        total = self.fleet.total_weight(proxy)
+        if self._pending or not self.workers.group_weight(proxy, total):
+            self._pending.append(partial(self.workers.group_weight, proxy, total))
+            self._late.set()
+
+    async def run_pending(self) -> None:
+        """Sends what found a queue full, in order, until cancelled."""
+        while True:
+            await self._late.wait()
+            self._late = trio.Event()
+            while self._pending:
+                if self._pending[0]():
+                    self._pending.popleft()
+                else:
+                    await trio.sleep(RETRY_S)
+
+    # --- up -------------------------------------------------------------------------------------------------
+
+    async def run_worker(self, worker: int) -> None:
+        """Handles the news of one worker until cancelled."""
+        engine = self.workers.engines[worker]
+        while True:
+            await trio.lowlevel.wait_readable(engine.fileno())
+            engine.clear()
+            batches = 0
+            while self._drain(worker):
+                batches += 1
+                if batches % BATCHES_MAX == 0:
+                    await trio.lowlevel.checkpoint()
+            self._drain_dirty(worker)
+
+    def _drain(self, worker: int) -> int:
+        events = self.workers.engines[worker].drain()
+        now = now_ms()
+        for event in events:
+            index, which = event.tag >> 1, event.tag & 1
+            effects = self.fleet.result(index, which, event.result, now)
+            self.report.check(self.fleet, index, which, event)
+            self.apply(effects)
+        self.handled += len(events)
+        return len(events)
+
+    def _drain_dirty(self, worker: int) -> None:
+        """Checks whose event was lost: the state follows their record, only the result line is missing."""
+        engine = self.workers.engines[worker]
+        while dirty := engine.drain_dirty():
+            for record in engine.snapshot(dirty):
+                if record is None:
+                    continue
+                self.handled += 1
+                index, which = record.tag >> 1, record.tag & 1
+                self.apply(self.fleet.result(index, which, result_of(record), now_ms(), logged=False))
+
+
+def result_of(record: Record) -> CheckResult:
+    """A record as the news that it would have been."""
+    return CheckResult(
+        epoch=record.epoch,
+        status=record.status,
+        verdict=record.verdict,
+        code=record.code,
+        health=record.health,
+        duration_ms=record.duration_ms,
+        text=record.text,
+        admin=record.admin,
+        weight_kind=record.weight_kind,
+        weight=record.weight,
+        maxconn=record.maxconn,
+    )

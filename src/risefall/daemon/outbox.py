@@ -1,0 +1,103 @@
+"""Lines for stdout or stderr that never make the daemon wait: a bounded queue, and a task that writes it.
+
+A terminal or a pipe that takes nothing costs counted lines. A regular file is written at once, since it never blocks for
+long and cannot be waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+
+import trio
+
+LINES_MAX = 262_144
+CHUNK_BYTES = 65_536
+FLUSH_S = 0.4
+
+
+class Outbox:
+    """One descriptor's lines. `dropped` counts those that found the queue full or the other end gone."""
+
+    def __init__(self, fd: int) -> None:
+        self.dropped = 0
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        self._news = trio.Event()
+        self._own: int | None = None
+        self._gone = False
+        self._fd = fd
+        kind = os.fstat(fd).st_mode
+        self._plain = stat.S_ISREG(kind)
+        if not self._plain:
+            self._open(fd)
+
+    def _open(self, fd: int) -> None:
+        """A description of our own, so that the caller's stays blocking; a socket cannot be opened again, so it is copied."""
+        try:
+            self._own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            self._plain = True
+            return
+        self._fd = self._own
+        if stat.S_ISCHR(os.fstat(fd).st_mode) and not os.isatty(fd):
+            self._plain = True  # /dev/null and the like: always writable, and no epoll
+
+    def put(self, line: bytes) -> None:
+        """Takes a line; never blocks, never raises."""
+        if self._gone or len(self._lines) >= LINES_MAX:
+            self.dropped += 1
+            return
+        self._lines.append(line)
+        if self._plain:
+            self._write_some()
+        else:
+            self._news.set()
+
+    def _write_some(self) -> bool:
+        """Writes as much as is taken at once; true when nothing is left."""
+        while self._rest or self._lines:
+            if not self._rest:
+                pieces, size = [], 0
+                while self._lines and size < CHUNK_BYTES:
+                    pieces.append(self._lines.popleft())
+                    size += len(pieces[-1])
+                self._rest = b"".join(pieces)
+            try:
+                sent = os.write(self._fd, self._rest)
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.dropped += len(self._lines) + 1
+                self._lines.clear()
+                self._rest = b""
+                self._gone = True
+                return True
+            self._rest = self._rest[sent:]
+        return True
+
+    async def run(self) -> None:
+        """Writes what comes until cancelled, and then for a short while what is left."""
+        try:
+            while True:
+                await self._news.wait()
+                self._news = trio.Event()
+                await self._drain()
+        finally:
+            with trio.move_on_after(FLUSH_S) as scope:
+                scope.shield = True
+                await self._drain()
+
+    async def _drain(self) -> None:
+        while not self._write_some():
+            await trio.lowlevel.wait_writable(self._fd)
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Counts what was never written."""
+        self.dropped += len(self._lines) + bool(self._rest)
+        self._lines.clear()
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
