@@ -1,0 +1,109 @@
+"""Runs every scenario once a session, haproxy and risefall side by side; the tests only compare."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+from harness import Outcome, Scenario, Side, run_sides
+from harness_agent import AGENT_CHECKS, AGENT_SEND
+from harness_http import HTTP
+from harness_state import STATES
+
+RECORDED = Path(__file__).with_name("recorded.jsonl")
+SLOW_POLL_S = 0.12
+GROUPS: dict[str, list[Scenario]] = {
+    "states": [*HTTP, *STATES],
+    "agents": AGENT_CHECKS,
+    "agent-send": AGENT_SEND,
+}
+"""One process each, and one after the other: two seconds to nine each."""
+
+
+class Recording(msgspec.Struct):
+    """What a haproxy of this version did, for machines without one. The file: the version, then a scenario a line."""
+
+    version: str
+    outcomes: dict[str, Outcome]
+
+    def write(self) -> None:
+        """Replaces the file."""
+        encode = msgspec.json.Encoder(order="sorted").encode
+        lines = [encode(self.version), *(encode(pair) for pair in self.outcomes.items())]
+        RECORDED.write_bytes(b"\n".join(lines) + b"\n")
+
+    @classmethod
+    def read(cls) -> Recording:
+        """The file as it stands."""
+        version, *lines = RECORDED.read_bytes().splitlines()
+        pairs = msgspec.json.Decoder(tuple[str, Outcome])
+        return cls(msgspec.json.decode(version, type=str), dict(map(pairs.decode, lines)))
+
+
+class Runs(msgspec.Struct):
+    """Outcomes by program and scenario, and why there are none; first checks by program and group.
+
+    slow: states were looked at too seldom to compare.
+    """
+
+    outcomes: dict[str, dict[str, Outcome]]
+    errors: dict[str, str]
+    unfinished: dict[str, dict[str, str]]
+    starts_ms: dict[str, dict[str, dict[str, int]]]
+    slow: bool = False
+
+    def outcome(self, program: str, scenario: str) -> Outcome:
+        """Fails the test where the program did not come to the scenario's end."""
+        if scenario in self.unfinished[program]:
+            pytest.fail(f"{program}: {self.unfinished[program][scenario]}")
+        if scenario not in self.outcomes[program]:
+            pytest.fail(f"{program}: {self.errors.get(program, 'no outcome')}")
+        return self.outcomes[program][scenario]
+
+
+def haproxy_version() -> str:
+    """`2.6.12-1+deb12u4`, or nothing where there is no haproxy 2.6."""
+    if not shutil.which("haproxy"):
+        return ""
+    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"HAProxy version (2\.6\.\S+)", told)
+    return found[1] if found else ""
+
+
+@pytest.fixture(scope="session")
+def version() -> str:
+    """The version of the haproxy that runs; skips where there is none."""
+    found = haproxy_version()
+    if not found:
+        pytest.skip("no haproxy 2.6 is installed here")
+    return found
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """All scenarios on both sides; on risefall alone where there is no haproxy 2.6."""
+    programs = ["haproxy", "risefall"] if haproxy_version() else ["risefall"]
+    runs = Runs({p: {} for p in programs}, {}, {p: {} for p in programs}, {p: {} for p in programs})
+    for group, scenarios in GROUPS.items():
+        for program, side in run_sides(programs, scenarios, tmp_path_factory.mktemp(group)).items():
+            if isinstance(side, Side):
+                runs.outcomes[program] |= side.outcomes
+                runs.unfinished[program] |= side.unfinished
+                runs.starts_ms[program][group] = side.starts_ms
+                runs.slow = runs.slow or side.slowest_poll_s > SLOW_POLL_S
+            else:
+                runs.errors[program] = f"{side}"
+    if os.environ.get("RISEFALL_RECORD") and "haproxy" in programs:
+        Recording(haproxy_version(), runs.outcomes["haproxy"]).write()
+    return runs
+
+
+@pytest.fixture(scope="session")
+def recording(runs: Runs) -> Recording:
+    """What haproxy did when it was recorded (RISEFALL_RECORD=1 records anew)."""
+    return Recording.read()
