@@ -16,7 +16,9 @@ GET = HttpSendRule(HERE, 1, method="GET", uri="/")
 MS = 1_000_000
 
 
-def http_program(*rules: Rule, dialect: str = "2.6", request: HttpSendRule | None = GET, disable_on_404: bool = False) -> Program:
+def http_program(
+    *rules: Rule, dialect: str = "2.6", request: HttpSendRule | None = GET, disable_on_404: bool = False
+) -> Program:
     """The program of an httpchk with these expect rules."""
     sends: tuple[Rule, ...] = (request,) if request else ()
     wanted = RuleSet(kind=CheckKind.HTTP, rules=(*sends, *rules), disable_on_404=disable_on_404)

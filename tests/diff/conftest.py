@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from harness import Outcome, Scenario, Side, run_sides
 from harness_agent import AGENT_CHECKS, AGENT_SEND
 from harness_http import HTTP

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from harness import Scenario, Step, Until
-
 from risefall.engine.play import OK, SILENT, Act, Door, Then, When, http_reply
 
 LINES = ("option httpchk", "option log-health-checks")

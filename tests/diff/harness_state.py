@@ -6,7 +6,6 @@ Source: spec §1.2-1.4, §1.8, §1.10, §2.1, §2.3, §2.5, §5, §6.2, §6.3, �
 from __future__ import annotations
 
 from harness import Scenario, Step, Until
-
 from risefall.engine.play import OK, SILENT, Act, Door, Then, http_reply
 
 LINES = ("option httpchk", "option log-health-checks")

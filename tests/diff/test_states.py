@@ -10,6 +10,7 @@ Trap 7 of the spec (2.6 enforces a short `timeout check` late) is imitated with 
 from __future__ import annotations
 
 import pytest
+
 from conftest import GROUPS, Recording, Runs
 from harness import TOLERANCE_MS, Scenario, differences
 

@@ -8,8 +8,8 @@ import socket
 import pytest
 import trio
 import trio.testing
-from native_kit import GET, agent_program, http_program, run_probe, spec, tcp_program
 
+from native_kit import GET, agent_program, http_program, run_probe, spec, tcp_program
 from risefall.engine import native
 from risefall.engine.drive import CallError, Driver, SocketWire, Step, StepKind
 from risefall.engine.native import Endpoint, Probe, Program, Want

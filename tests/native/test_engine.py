@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import select
 import socket
@@ -11,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from native_kit import MS, agent_program, http_program, spec, tcp_program
 
+from native_kit import MS, agent_program, http_program, spec, tcp_program
 from risefall.config.haproxy.model import Expect, ExpectRule, Place
 from risefall.engine import native
 from risefall.engine.native import Change, CheckSpec, Endpoint, Engine, Event, Handle, Program
@@ -168,7 +169,7 @@ def test_the_interval_counts_from_completion(engine: Engine, player: Player) -> 
     add(engine, http_program(), port, inter_ms=60)
     pump(engine, lambda: engine.statistics().finished >= 6)
     times = player.times_ns(listener)
-    gaps = [(b - a) / MS for a, b in zip(times, times[1:], strict=False)]
+    gaps = [(b - a) / MS for a, b in itertools.pairwise(times)]
     assert all(98 <= gap < 160 for gap in gaps), gaps
 
 

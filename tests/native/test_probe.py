@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import errno
+import itertools
 
 import pytest
-from native_kit import GET, HERE, MS, agent_program, http_program, run_probe, spec, tcp_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from native_kit import GET, HERE, MS, agent_program, http_program, run_probe, spec, tcp_program
 from risefall.config.haproxy.model import Expect, ExpectRule, Header, HeaderMatch, HttpSendRule, Match
 from risefall.engine import native
 from risefall.engine.native import Probe
 from risefall.state.exchange import AdminWord, WeightKind
 from risefall.status import Status, Verdict
 
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nX-State: up, 2, \"a,b\"\r\nx-state: down\r\n\r\nhello"
+OK = b'HTTP/1.1 200 OK\r\ncontent-length: 5\r\nX-State: up, 2, "a,b"\r\nx-state: down\r\n\r\nhello'
 
 
 def expect(kind: Expect, **words: object) -> ExpectRule:
@@ -133,7 +134,9 @@ def test_the_request_is_haproxys_to_the_byte(rule: HttpSendRule, expected: bytes
         ),
     ],
 )
-def test_verdicts_of_httpchk(rules: tuple[ExpectRule, ...], reply: bytes, status: Status, code: int, text: bytes) -> None:
+def test_verdicts_of_httpchk(
+    rules: tuple[ExpectRule, ...], reply: bytes, status: Status, code: int, text: bytes
+) -> None:
     """Spec §3.9 row by row, as 2.6 says it."""
     result = run_probe(http_program(*rules), [reply])
     assert (result.status, result.code, result.text) == (status, code, text)
@@ -234,7 +237,13 @@ def test_failures_by_phase() -> None:
     cases = [
         (native.AT_STREAM, errno.ECONNREFUSED, Status.L4CON, b"Connection refused", False),
         (native.AT_CONNECT, errno.ENETUNREACH, Status.L4CON, b"General socket error (Network is unreachable)", False),
-        (native.AT_SOCKET, errno.EMFILE, Status.SOCKERR, b"Too many sockets on the process (Too many open files)", True),
+        (
+            native.AT_SOCKET,
+            errno.EMFILE,
+            Status.SOCKERR,
+            b"Too many sockets on the process (Too many open files)",
+            True,
+        ),
         (native.AT_CONNECT, errno.EADDRNOTAVAIL, Status.SOCKERR, None, True),
     ]
     for where, error, status, text, self_blame in cases:
@@ -245,7 +254,10 @@ def test_failures_by_phase() -> None:
         assert (result.status, result.self_blame, result.error) == (status, self_blame, error)
         assert text is None or result.text == text
     assert run_probe(http_program(), [], ending="rst").status is Status.SOCKERR
-    assert run_probe(http_program(dialect="3"), [], ending="rst").text == b"ECONNRESET returned by OS (Connection reset by peer)"
+    assert (
+        run_probe(http_program(dialect="3"), [], ending="rst").text
+        == b"ECONNRESET returned by OS (Connection reset by peer)"
+    )
     assert run_probe(http_program(expect(Expect.STRING, pattern="x")), [OK[:-2]], ending="rst").status is Status.L7RSP
 
 
@@ -291,10 +303,15 @@ REPLIES = st.one_of(
 
 
 @settings(deadline=None, max_examples=400)
-@given(st.sampled_from(range(len(PROGRAMS))), REPLIES, st.lists(st.integers(0, 300)), st.sampled_from(["eof", "rst", "quiet"]))
+@given(
+    st.sampled_from(range(len(PROGRAMS))),
+    REPLIES,
+    st.lists(st.integers(0, 300)),
+    st.sampled_from(["eof", "rst", "quiet"]),
+)
 def test_where_the_reply_is_cut_changes_nothing(which: int, reply: bytes, cuts: list[int], ending: str) -> None:
     edges = [0, *sorted(cut for cut in cuts if cut <= len(reply)), len(reply)]
-    pieces = [reply[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [reply[a:b] for a, b in itertools.pairwise(edges)]
     whole = run_probe(PROGRAMS[which], [reply], ending=ending)
     cut = run_probe(PROGRAMS[which], pieces, ending=ending)
     assert (whole.status, whole.code, whole.text) == (cut.status, cut.code, cut.text)
