@@ -20,7 +20,7 @@ from risefall.engine.names import Found, Unresolved, key_of, resolve
 from risefall.engine.native import Endpoint
 
 
-class PlanRow(msgspec.Struct, frozen=True):
+class PlanRow(msgspec.Struct, frozen=True, gc=False):
     """One server, as `--json` prints it: None where a thing does not apply, or a name was not resolved. Times are ms."""
 
     backend: str
@@ -191,6 +191,6 @@ def command(files: tuple[str, ...], dialect: str, strict: bool, as_json: bool, n
             click.echo(line, err=True)
     rows = [row_of(planned, found) for planned in loaded.planned]
     if as_json:
-        sys.stdout.write("".join(msgspec.json.encode(row).decode() + "\n" for row in rows))
+        sys.stdout.write(msgspec.json.Encoder().encode_lines(rows).decode())
     else:
         show(rows)

@@ -26,7 +26,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 # --- the tree -------------------------------------------------------------------------------------
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line of a section, its words after quotes, escapes and variables.
 
     `raw` is the line as written; a word's column is found again from it (`lexer.columns`), so that a
@@ -313,7 +313,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     other: tuple[tuple[str, ...], ...] = ()
 
 
-class Server(msgspec.Struct, frozen=True):
+class Server(msgspec.Struct, frozen=True, gc=False):
     """One server. `id` is HAProxy's sid; forced_id tells whether the file gave it."""
 
     name: str

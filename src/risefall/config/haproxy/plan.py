@@ -25,7 +25,7 @@ from risefall.config.haproxy.model import (
 )
 
 
-class PlannedServer(msgspec.Struct, frozen=True):
+class PlannedServer(msgspec.Struct, frozen=True, gc=False):
     """One server of a plan. Times are ms; fastinter_ms and downinter_ms are None where `inter` is used.
 
     rules: of its proxy, or of its `healthcheck` section. check, agent: what is configured, also while disabled.
