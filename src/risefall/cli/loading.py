@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import sys
@@ -30,5 +29,4 @@ def load(files: Sequence[str], dialect: str, strict: bool, *, quiet: bool = Fals
     if not quiet:
         for warning in config.warnings:
             click.echo(warning, err=True)
-    gc.freeze()  # what was read stays as long as the command: the collector need not walk a hundred thousand servers
     return Loaded(config, plan(config), DIALECTS[dialect])

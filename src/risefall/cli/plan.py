@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import sys
 from collections.abc import Iterator
@@ -184,6 +185,7 @@ def command(files: tuple[str, ...], dialect: str, strict: bool, as_json: bool, n
       risefall plan -f /etc/haproxy/haproxy.cfg
     """
     loaded = load(files, dialect, strict)
+    gc.freeze()  # all of it stays to the end: the collector need not walk a hundred thousand servers
     found: Found = {}
     if not no_resolve:
         found = trio.run(resolve, list(loaded.addresses()))

@@ -6,32 +6,76 @@ Source: spec/haproxy-checks.md §1.2, §1.5, §1.8, §1.10, §7.3 (ids), §7.5.
 from __future__ import annotations
 
 import ipaddress
+from array import array
 from collections.abc import Sequence
+
+import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import Address, Config, Family, Proxy
-from risefall.config.haproxy.plan import PlannedServer
 from risefall.engine.native import Endpoint
 from risefall.engine.targets import Target, is_static, start_health
 from risefall.state.fleet import Fleet
 from risefall.state.server import Admin, CheckState, Op, ProxyState, ServerState
 
 
-def make_fleet(config: Config, targets: Sequence[Target], dialect: Dialect, now_ms: int) -> Fleet:
-    """Every proxy in configuration order, every server in the order of the plan."""
-    shift = 1 if config.global_.stats_sockets else 0  # HAProxy gives the frontend of its socket the first id
-    proxies = [proxy_state(proxy, shift, now_ms) for proxy in config.proxies]
-    places = {id(proxy): place for place, proxy in enumerate(config.proxies)}
-    servers = []
-    for index, target in enumerate(targets):
-        place = places[id(target.planned.proxy)]
-        proxy = proxies[place]
-        if not proxy.count:
-            proxy.first = index
-        proxy.count += 1
-        servers.append(server_state(target, place, now_ms))
-    link_trackers(targets, servers)
-    return Fleet(proxies, servers, dialect, now_ms)
+class Seed:
+    """A fleet before it lives: packed bytes, so that nothing of it lies among the pages of the tree.
+
+    `grow` it once the tree and the plan are gone: then the servers fill whole pages, and those of the tree go back to
+    the system (measured at 15,000 servers: 430 bytes of Python for each instead of 1,500).
+    """
+
+    def __init__(self, config: Config, targets: Sequence[Target], dialect: Dialect, now_ms: int) -> None:
+        """Every proxy in configuration order, every server in the order of the plan."""
+        shift = 1 if config.global_.stats_sockets else 0  # HAProxy gives the frontend of its socket the first id
+        proxies = [proxy_state(proxy, shift, now_ms) for proxy in config.proxies]
+        places = {id(proxy): place for place, proxy in enumerate(config.proxies)}
+        tracks, trackers = links(targets)
+        packed = bytearray()
+        ends = array("Q")
+        encode = msgspec.msgpack.Encoder().encode
+        for index, target in enumerate(targets):
+            place = places[id(target.planned.proxy)]
+            proxy = proxies[place]
+            if not proxy.count:
+                proxy.first = index
+            proxy.count += 1
+            server = server_state(target, place, now_ms)
+            server.tracks = tracks.get(index, -1)
+            server.trackers = tuple(trackers.get(index, ()))
+            packed += encode(server)
+            ends.append(len(packed))
+        self._proxies = encode(proxies)
+        self._servers = bytes(packed)
+        self._ends = ends
+        self._dialect = dialect
+        self._now_ms = now_ms
+
+    def grow(self) -> Fleet:
+        """The fleet. Texts and numbers that many servers share are shared again."""
+        decode = msgspec.msgpack.Decoder(ServerState).decode
+        view = memoryview(self._servers)
+        texts: dict[str, str] = {}
+        numbers: dict[int, int] = {}
+        servers = []
+        begin = 0
+        for end in self._ends:
+            server = decode(view[begin:end])
+            for name in TEXTS:
+                text = getattr(server, name)
+                setattr(server, name, texts.setdefault(text, text))
+            for name in NUMBERS:
+                number = getattr(server, name)
+                setattr(server, name, numbers.setdefault(number, number))
+            servers.append(server)
+            begin = end
+        proxies = msgspec.msgpack.decode(self._proxies, type=list[ProxyState])
+        return Fleet(proxies, servers, self._dialect, self._now_ms)
+
+
+TEXTS = ("name", "address", "fqdn", "init_state", "cookie", "check_addr", "agent_addr")
+NUMBERS = ("sid", "port", "changed_ms", "slowstart_ms", "maxconn", "maxqueue", "check_port", "agent_port")
 
 
 def proxy_state(proxy: Proxy, shift: int, now_ms: int) -> ProxyState:
@@ -85,7 +129,7 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         proxy=place,
         sid=config.id,
         address=shown(address, target.address),
-        port=max(0, address.port) if inet and not address.mapped else 0,
+        port=address.port if inet and not address.mapped else 0,
         fqdn=address.host if address.family is Family.NAME else "",
         op=op,
         admin=admin,
@@ -110,16 +154,17 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
     )
 
 
-def link_trackers(targets: Sequence[Target], servers: Sequence[ServerState]) -> None:
-    """Fills `tracks` and `trackers`; what is inherited at start, the fleet sees to (spec §1.8)."""
-    planned: list[tuple[int, PlannedServer]] = [(i, one.planned) for i, one in enumerate(targets) if one.planned.track]
-    if not planned:
-        return
-    names: dict[tuple[str, str], int] = {}
-    for index, target in enumerate(targets):
-        names.setdefault((target.planned.proxy.name, target.planned.config.name), index)
-    for index, one in planned:
-        assert one.track is not None
-        parent = names[one.track.backend, one.track.server]
-        servers[index].tracks = parent
-        servers[parent].trackers = (*servers[parent].trackers, index)
+def links(targets: Sequence[Target]) -> tuple[dict[int, int], dict[int, list[int]]]:
+    """Who tracks whom, and who is tracked by whom, by index; what that means at start, the fleet sees to (spec §1.8)."""
+    tracks: dict[int, int] = {}
+    trackers: dict[int, list[int]] = {}
+    if any(target.planned.track for target in targets):
+        names: dict[tuple[str, str], int] = {}
+        for index, target in enumerate(targets):
+            names.setdefault((target.planned.proxy.name, target.planned.config.name), index)
+        for index, target in enumerate(targets):
+            track = target.planned.track
+            if track is not None and not target.planned.proxy.disabled:
+                tracks[index] = names[track.backend, track.server]
+                trackers.setdefault(tracks[index], []).append(index)
+    return tracks, trackers

@@ -46,45 +46,54 @@ def change_of(change: CheckChange) -> Change:
     )
 
 
+class Placed:
+    """Which worker runs which check, by the server's place in the fleet; made before the fleet lives."""
+
+    def __init__(self, workers: Workers, targets: Sequence[Target]) -> None:
+        """Gives every check to a worker, the two of one server to the same. Before the workers start."""
+        self._handles = array("Q", bytes(16 * len(targets)))
+        self._workers = array("H", bytes(4 * len(targets)))
+        self.tells_state = array("L")
+        """Servers whose request tells their state (`http-check send-state`)."""
+        count = len(workers.engines)
+        for index, target in enumerate(targets):
+            for which, made in enumerate((target.health, target.agent)):
+                if made is None:
+                    continue
+                check = workers.add(*made, worker=index % count)
+                assert check is not None, "the threads do not run yet: nothing can be full"
+                self._handles[index << 1 | which] = check.handle
+                self._workers[index << 1 | which] = check.worker
+            if target.health is not None and target.planned.rules.send_state:
+                self.tells_state.append(index)
+
+    def check_id(self, index: int, which: int) -> CheckId | None:
+        """A check by its server; None when the engine has none."""
+        handle = self._handles[index << 1 | which]
+        return CheckId(self._workers[index << 1 | which], Handle(handle)) if handle else None
+
+
 class Join:
     """The checks of one fleet on its workers."""
 
-    def __init__(self, fleet: Fleet, workers: Workers, report: Report) -> None:
+    def __init__(self, fleet: Fleet, workers: Workers, report: Report, placed: Placed) -> None:
         self.fleet = fleet
         self.workers = workers
         self.report = report
         self.handled = 0
         """Events that Python has handled."""
-        self._handles = array("Q", bytes(16 * len(fleet.servers)))
-        self._worker_of = array("H", bytes(4 * len(fleet.servers)))
+        self._placed = placed
         self._pending: deque[Callable[[], bool]] = deque()
         self._late = trio.Event()
-
-    def add(self, targets: Sequence[Target]) -> None:
-        """Gives every check to a worker; the two of one server to the same. Before the workers start."""
-        count = len(self.workers.engines)
-        for index, target in enumerate(targets):
-            for which, made in enumerate((target.health, target.agent)):
-                if made is None:
-                    continue
-                check = self.workers.add(*made, worker=index % count)
-                assert check is not None, "the threads do not run yet: nothing can be full"
-                self._handles[index << 1 | which] = check.handle
-                self._worker_of[index << 1 | which] = check.worker
-            if target.health is not None and target.planned.rules.send_state:
-                self._order(index, HEALTH, CheckChange(state_text=state_text(self.fleet.servers[index]), touched=False))
-        for place, proxy in enumerate(self.fleet.proxies):
+        for index in placed.tells_state:
+            self._order(index, HEALTH, CheckChange(state_text=state_text(fleet.servers[index]), touched=False))
+        for place, proxy in enumerate(fleet.proxies):
             if proxy.count:
                 self._weight(place)
 
-    def check_id(self, index: int, which: int) -> CheckId | None:
-        """A check by its server; None when the engine has none."""
-        handle = self._handles[index << 1 | which]
-        return CheckId(self._worker_of[index << 1 | which], Handle(handle)) if handle else None
-
     def record(self, index: int, which: int) -> Record | None:
         """The engine's figures of one check."""
-        check = self.check_id(index, which)
+        check = self._placed.check_id(index, which)
         return None if check is None else self.workers.engines[check.worker].snapshot([check.handle])[0]
 
     # --- down ---------------------------------------------------------------------------------------------
@@ -100,7 +109,7 @@ class Join:
         self.report.states(self.fleet, effects.changed)
 
     def _order(self, index: int, which: int, change: CheckChange) -> None:
-        check = self.check_id(index, which)
+        check = self._placed.check_id(index, which)
         if check is None:
             return
         made = change_of(change)

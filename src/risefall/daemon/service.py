@@ -25,9 +25,9 @@ import trio
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.plan import Loaded
-from risefall.daemon.assemble import make_fleet
+from risefall.daemon.assemble import Seed
 from risefall.daemon.gauge import Gauge, show_reading
-from risefall.daemon.join import Join, now_ms
+from risefall.daemon.join import Join, Placed, now_ms
 from risefall.daemon.report import Report
 from risefall.engine.names import Found, Unresolved, key_of, resolve
 from risefall.engine.native import Record, Statistics, now_ns
@@ -132,7 +132,7 @@ class Service:
         builder = TargetBuilder(config, loaded.dialect, found, node=self._node)
         targets = builder.build(loaded.planned, now_ns=first_ns)
         refuse_unresolved(targets, found)
-        self.fleet = make_fleet(config, targets, loaded.dialect, now_ms())
+        seed = Seed(config, targets, loaded.dialect, now_ms())
         self._node = config.global_.node or self._node
         self._description = config.global_.description
         # in a thread, since log targets may be names that have to be looked up
@@ -145,11 +145,14 @@ class Service:
             bufsize=config.global_.bufsize,
             groups=len(config.proxies) or 1,
         ) as workers:
-            self.join = Join(self.fleet, workers, self.report)
-            self.join.add(targets)
+            placed = Placed(workers, targets)
             self._note_unchecked(targets)
             del loaded, config, targets, builder, found  # the tree and the plan have done their work
             self._loaded = None
+            gc.collect()
+            self.fleet = seed.grow()
+            del seed
+            self.join = Join(self.fleet, workers, self.report, placed)
             settle_memory()
             try:
                 async with trio.open_nursery() as nursery:
