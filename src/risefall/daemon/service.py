@@ -42,7 +42,7 @@ from risefall.surfaces.info import Value
 from risefall.surfaces.serve import serve
 
 LEAD_NS = 20_000_000
-LEAD_PER_CHECK_NS = 10_000
+LEAD_PER_CHECK_NS = 30_000
 """The first check is due after what it takes to hand all of them to the engine."""
 TICK_S = 1.0
 WARNING = 4
