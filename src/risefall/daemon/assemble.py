@@ -149,7 +149,7 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         check_addr=shown(settings.addr),
         check_port=settings.port,
         agent_addr=shown(settings.agent_addr or settings.addr),
-        agent_port=planned.agent_port,
+        agent_port=settings.agent_port or settings.port,
         mapped_ports=inet and address.mapped,
     )
 
