@@ -224,7 +224,7 @@ TRACKING = [
         "track",
         "1.8 6.3",
         (PLAIN, "t1 {s1} track {b}/s1", "t2 {s1} track t1 backup", "other {o1} check inter 200ms"),
-        {"s1": (OK,), "o1": (OK,)},
+        {"s1": (OK,), "o1": (Act(OK.reply, delay_ms=40),)},  # later than s1, for sure, on both sides
         lines=LINES,
         steps=(
             Step(Until(checks="s1+3", status="other=UP"), scripts={"s1": (BAD,)}),

@@ -166,5 +166,5 @@ def test_real_refusals(free_port: int, tmp_path: object) -> None:
     refused = trio.run(scenario, Endpoint(4, socket.inet_aton("127.0.0.1"), free_port))
     assert (refused.status, refused.text) == (Status.L4CON, b"Connection refused")
     absent = trio.run(scenario, Endpoint(1, f"{tmp_path}/none.sock".encode()))
-    assert absent.status is Status.L4CON
+    assert absent.status is Status.SOCKERR
     assert GET.method == "GET"
