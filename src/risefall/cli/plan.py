@@ -163,7 +163,7 @@ def show(rows: list[PlanRow]) -> None:
     checked, agents = sum(row.check for row in rows), sum(row.agent for row in rows)
     per_s = sum(1000 / row.inter_ms for row in rows if row.inter_ms and not row.disabled)
     per_s += sum(1000 / row.agent_inter_ms for row in rows if row.agent_inter_ms)
-    console.print(f"{len(rows)} servers, {checked} checked, {agents} agents: {per_s:.1f} checks a second")
+    console.print(f"{len(rows)} servers, {checked} checked, {agents} with an agent: {per_s:.1f} checks a second")
 
 
 def unresolved(loaded: Loaded, found: Found) -> Iterator[str]:
