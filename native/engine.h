@@ -106,6 +106,7 @@ struct rf_engine {
     struct fault faults[RF_CALLS];
 
     struct command *commands;
+    uint32_t ring_rested, command_rested; /* tails when their pages were given back last; each its writer's */
     uint32_t command_head, command_tail; /* atomic; head is the stepping side's */
     rf_event *ring;
     uint32_t ring_head, ring_tail;       /* atomic; tail is the stepping side's */
@@ -155,6 +156,7 @@ bool ring_open(rf_engine *engine);
 void ring_close(rf_engine *engine);
 void ring_tell(rf_engine *engine, uint32_t index, const rf_event *event);
 void ring_signal(rf_engine *engine);
+void ring_rest(rf_engine *engine); /* by the stepping side, now and then */
 bool queue_pop(rf_engine *engine, struct command *out);
 int32_t queue_push(rf_engine *engine, const struct command *command);
 

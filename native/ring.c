@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -52,6 +53,36 @@ void ring_close(rf_engine *engine)
     free(engine->ring);
     free(engine->commands);
     free(engine->dirty);
+}
+
+/* A start or an outage fills ring and queue once; after it they are empty for hours. Only who writes may give the pages
+ * back, and only while nothing is in flight: then nobody reads them. */
+enum { REST_AFTER = 1024 };
+
+static void give_back(void *memory, size_t len)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)memory + page - 1) / page * page, end = ((uintptr_t)memory + len) / page * page;
+    if (begin < end)
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+void ring_rest(rf_engine *engine)
+{
+    if (engine->ring_tail - engine->ring_rested < REST_AFTER ||
+        engine->ring_tail != __atomic_load_n(&engine->ring_head, __ATOMIC_SEQ_CST))
+        return;
+    engine->ring_rested = engine->ring_tail;
+    give_back(engine->ring, (size_t)engine->options.ring_len * sizeof *engine->ring);
+}
+
+void rf_rest(rf_engine *engine)
+{
+    if (engine->command_tail - engine->command_rested < REST_AFTER ||
+        engine->command_tail != __atomic_load_n(&engine->command_head, __ATOMIC_SEQ_CST))
+        return;
+    engine->command_rested = engine->command_tail;
+    give_back(engine->commands, (size_t)engine->options.queue_len * sizeof *engine->commands);
 }
 
 static void signal_fd(int fd)

@@ -319,6 +319,8 @@ int32_t rf_drain(rf_engine *engine, rf_event *out, uint32_t out_max);
 int32_t rf_drain_dirty(rf_engine *engine, uint64_t *out, uint32_t out_max);
 int32_t rf_event_fd(rf_engine *engine); /* readable while there is something to drain */
 void rf_event_clear(rf_engine *engine); /* before draining */
+/* Now and then, by the commanding thread: gives back the memory that a burst of commands has filled. */
+void rf_rest(rf_engine *engine);
 
 /* A check's last result, as it stands now. */
 typedef struct {

@@ -41,6 +41,7 @@ static void measure_rate(rf_engine *engine, uint64_t now_ns)
     engine->rate = (uint32_t)(done * NS_PER_S / (now_ns - engine->rate_at_ns));
     engine->rate_at_ns = now_ns;
     engine->rate_finished = engine->stats.finished;
+    ring_rest(engine);
     engine->realtime_offset_ns = read_clock(CLOCK_REALTIME) - now_ns; /* it may be stepped at any time */
 }
 

@@ -28,8 +28,7 @@ class Seed:
 
     def __init__(self, config: Config, targets: Sequence[Target], dialect: Dialect, now_ms: int) -> None:
         """Every proxy in configuration order, every server in the order of the plan."""
-        shift = 1 if config.global_.stats_sockets else 0  # HAProxy gives the frontend of its socket the first id
-        proxies = [proxy_state(proxy, shift, now_ms) for proxy in config.proxies]
+        proxies = [proxy_state(proxy, now_ms) for proxy in config.proxies]
         places = {id(proxy): place for place, proxy in enumerate(config.proxies)}
         tracks, trackers = links(targets)
         packed = bytearray()
@@ -78,11 +77,11 @@ TEXTS = ("name", "address", "fqdn", "init_state", "cookie", "check_addr", "agent
 NUMBERS = ("sid", "port", "changed_ms", "slowstart_ms", "maxconn", "maxqueue", "check_port", "agent_port")
 
 
-def proxy_state(proxy: Proxy, shift: int, now_ms: int) -> ProxyState:
+def proxy_state(proxy: Proxy, now_ms: int) -> ProxyState:
     return ProxyState(
         name=proxy.name,
         kind=proxy.kind,
-        id=proxy.id if proxy.forced_id else proxy.id + shift,
+        id=proxy.id,
         mode=proxy.mode,
         balance=proxy.balance,
         first=0,

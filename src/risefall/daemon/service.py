@@ -223,6 +223,8 @@ class Service:
             await trio.sleep(TICK_S)
             for index in list(self.fleet.starting):
                 self.apply(self.fleet.warm(index, now_ms()))
+            for engine in self.join.workers.engines:
+                engine.rest()
             statistics = self.join.workers.statistics()
             blamed = sum(one.self_blamed for one in statistics)
             if blamed > self._blamed:

@@ -425,6 +425,10 @@ class Engine:
         """Makes `fileno` unreadable until there is news; before draining."""
         lib.rf_event_clear(self._pointer)
 
+    def rest(self) -> None:
+        """Gives back memory that a burst of commands has filled; now and then."""
+        lib.rf_rest(self._pointer)
+
     def drain(self) -> list[Event]:
         """At most DRAIN_MAX events, oldest first."""
         count = lib.rf_drain(self._pointer, self._events, DRAIN_MAX)

@@ -22,7 +22,7 @@ NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9}")
 PREFIXES: dict[str, Family | None] = {
     "ipv4": Family.IPV4, "tcp4": Family.IPV4, "mptcp4": Family.IPV4,
     "ipv6": Family.IPV6, "tcp6": Family.IPV6, "mptcp6": Family.IPV6,
-    "ipv": None, "ip": None, "tcp": None, "mptcp": None, "stream+ipv4": Family.IPV4, "stream+ipv6": Family.IPV6,
+    "tcp": None, "mptcp": None, "stream+ipv4": Family.IPV4, "stream+ipv6": Family.IPV6,
     "unix": Family.UNIX, "uxst": Family.UNIX, "stream+unix": Family.UNIX, "abns": Family.ABNS, "abnsz": Family.ABNS,
     "fd": Family.FD, "sockpair": Family.FD,
 }  # fmt: skip
@@ -158,7 +158,7 @@ def _inet(text: str, whole: str, family: Family | None, at: int | None) -> Addre
     if found:
         if family and found[0] is not family:
             raise Wrong(
-                f"could not resolve address '{host}' as {family.name}",
+                f"could not resolve address '{host}' as IPv{int(family)}",
                 at,
                 help="the prefix and the address do not fit together",
             )

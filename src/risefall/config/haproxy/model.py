@@ -347,7 +347,7 @@ class LogTarget(msgspec.Struct, frozen=True):
 class Proxy(msgspec.Struct, frozen=True):
     """One frontend, backend or listen after its defaults were applied.
 
-    id: HAProxy's iid, before the shift that a stats socket makes. logs: all targets that a line of this
+    id: HAProxy's iid; a stats socket takes the first. logs: all targets that a line of this
     proxy goes to, with `log global` already replaced. section: its part of the tree.
     """
 
