@@ -39,7 +39,12 @@ def test_docs_hold_the_help_of_every_command() -> None:
 def test_completion_line_works() -> None:
     environment = {**os.environ, "_RISEFALL_COMPLETE": "bash_source"}
     done = subprocess.run(
-        [Path(sys.executable).parent / "risefall"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [Path(sys.executable).parent / "risefall"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert "_RISEFALL_COMPLETE=bash_complete" in done.stdout
 

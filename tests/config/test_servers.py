@@ -1,0 +1,111 @@
+"""Server lines: spec §9.6, §9.8, traps 21, 22, 42, 46."""
+
+from __future__ import annotations
+
+import pytest
+
+from risefall.config.haproxy import PlannedServer, plan, read
+from risefall.config.haproxy.model import Address, Family
+from risefall.config.haproxy.model import Source as From
+from risefall.config.text import Source
+
+
+def servers(lines: str, dialect: str = "3") -> list[PlannedServer]:
+    return plan(read([Source("t.cfg", f"backend b\n{lines}\n")], dialect=dialect))
+
+
+def one(tail: str, dialect: str = "3") -> PlannedServer:
+    return servers(f"    server s1 10.0.0.7:80 {tail}", dialect)[0]
+
+
+def test_default_server_reaches_only_what_follows() -> None:
+    found = servers(
+        "default-server inter 1s\nserver a 1.1.1.1:1 check\ndefault-server fall 5\nserver b 1.1.1.1:1 check inter 3s\n"
+        "default-server inter 4s\nserver c 1.1.1.1:1 no-check check"
+    )
+    assert [(s.inter_ms, s.fall, s.check) for s in found] == [(1000, 3, True), (3000, 5, True), (4000, 5, True)]
+
+
+def test_flags_are_undone() -> None:
+    found = servers(
+        "default-server check agent-check agent-port 9 backup disabled ssl verify none send-proxy\n"
+        "server a 1.1.1.1:1 no-check no-agent-check no-backup enabled no-ssl no-send-proxy\nserver b 1.1.1.1:1"
+    )
+    told = [(s.check, s.agent, s.backup, s.disabled, s.ssl, s.send_proxy) for s in found]
+    assert told == [(False,) * 6, (True,) * 6]
+
+
+def test_ids_leave_holes() -> None:
+    lines = "\n".join(f"server s{i} 1.1.1.1:1{' id 100' if i == 2 else ' id 4' if i == 3 else ''}" for i in range(6))
+    assert [s.config.id for s in servers(lines)] == [1, 2, 100, 4, 5, 6]
+
+
+def test_template() -> None:
+    found = servers("server-template z- 0-2 host.example:80 check inter 3s id 7\nserver-template w 2 host.example:81")
+    assert [(s.config.name, s.config.id, s.check) for s in found] == [
+        ("z-0", 7, True), ("z-1", 8, True), ("z-2", 9, True), ("w1", 4, False), ("w2", 5, False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tail", "check", "agent"),
+    [
+        ("check", ("10.0.0.7", 80), None),
+        ("check port 81", ("10.0.0.7", 81), None),
+        ("check addr 10.0.0.8", ("10.0.0.8", 80), None),
+        ("check addr 10.0.0.8:82", ("10.0.0.8", 82), None),
+        ("check addr 10.0.0.8:82 port 83", ("10.0.0.8", 83), None),
+        ("check agent-check agent-port 9", ("10.0.0.7", 80), ("10.0.0.7", 9)),
+        ("check agent-check port 81 addr 10.0.0.8", ("10.0.0.8", 81), ("10.0.0.8", 81)),
+        ("check agent-check agent-addr 10.0.0.9 agent-port 9 port 81 addr 10.0.0.8", ("10.0.0.8", 81), ("10.0.0.9", 9)),
+    ],
+)
+def test_where_checks_go(tail: str, check: tuple[str, int], agent: tuple[str, int] | None) -> None:
+    found = one(tail)
+    assert found.check_addr is not None
+    assert (found.check_addr.host, found.check_port) == check
+    assert (found.agent_addr and (found.agent_addr.host, found.agent_port)) == agent
+
+
+@pytest.mark.parametrize(
+    ("tail", "ssl", "proxy"),
+    [
+        ("check ssl verify none send-proxy", True, True),
+        ("check ssl verify none send-proxy port 81", False, False),
+        ("check ssl verify none addr 10.0.0.8", False, False),
+        ("check check-ssl verify none port 81", True, False),
+        ("check ssl verify none no-check-ssl", False, False),
+        ("check send-proxy-v2 port 81 check-send-proxy", False, True),
+    ],
+)
+def test_what_the_check_inherits(tail: str, ssl: bool, proxy: bool) -> None:
+    found = one(tail)
+    assert (found.ssl, found.send_proxy) == (ssl, proxy)
+
+
+def test_source() -> None:
+    found = one("check source 10.0.0.1:2000-3000 interface eth0 weight 5")
+    assert found.source == From(Address(Family.IPV4, "10.0.0.1", 2000), 3000, "eth0")
+    assert found.weight == 5
+
+
+def test_paces() -> None:
+    found = one("check inter 5 fastinter 1s downinter 2s agent-check agent-port 9", "2.6")
+    assert (found.inter_ms, found.fastinter_ms, found.downinter_ms, found.agent_inter_ms) == (5, 1000, 2000, 5)
+
+
+def test_lenient_numbers_are_told() -> None:
+    config = read([Source("t.cfg", "backend b\n    server s1 1.1.1.1:1 check rise 2x\n")])
+    assert config.proxies[0].servers[0].settings.rise == 2
+    assert "HAProxy reads '2x' as 2" in config.warnings[0]
+
+
+def test_small_times_without_unit_are_told_by_newer_versions() -> None:
+    text = "backend b\n    server s1 1.1.1.1:1 check inter 2\n"
+    assert "means 2 milliseconds" in read([Source("t.cfg", text)], dialect="3").warnings[0]
+    assert read([Source("t.cfg", text)], dialect="2.6").warnings == ()
+
+
+def test_servers_that_say_the_same_share_their_settings() -> None:
+    first, second = servers("server a 1.1.1.1:1 check inter 3s\nserver b 1.1.1.2:1 check inter 3s")
+    assert first.config.settings is second.config.settings
