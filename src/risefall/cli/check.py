@@ -8,9 +8,9 @@ import sys
 import click
 import msgspec
 import trio
-from rich.console import Console
 from rich.table import Table
 
+from risefall.cli.console import Screen
 from risefall.cli.loading import load
 from risefall.cli.options import config_options, json_option
 from risefall.engine.names import resolve
@@ -81,7 +81,7 @@ def show(rows: list[Row]) -> None:
         numbers = ("" if number is None else str(number) for number in (row.code, row.duration_ms))
         outcome = f"[{style}]{row.outcome}[/]" if style else row.outcome
         table.add_row(f"{row.backend}/{row.server}", row.kind, outcome, row.status or "", *numbers, row.reason)
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     console.print(table)
     counts: dict[str, int] = {}
     for row in rows:

@@ -9,10 +9,10 @@ from importlib import resources
 
 import click
 import trio
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from risefall.cli.console import Screen
 from risefall.cli.loading import load_text
 from risefall.cli.options import duration_s
 from risefall.config.haproxy.plan import Loaded
@@ -65,7 +65,7 @@ def table_of(service: Service) -> Table:
     return table
 
 
-async def show_live(service: Service, console: Console) -> None:
+async def show_live(service: Service, console: Screen) -> None:
     """Redraws the table until cancelled."""
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
@@ -75,7 +75,7 @@ async def show_live(service: Service, console: Console) -> None:
 
 async def play(loaded: Loaded, span_s: float | None) -> None:
     """Runs the engine on the demo's configuration for a while."""
-    console = Console()
+    console = Screen()
     live = console.is_terminal
     service = Service(loaded, Options(log="none" if live else "config", span_s=span_s, runtime_socket=False))
     async with trio.open_nursery() as nursery:

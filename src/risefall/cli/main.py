@@ -22,8 +22,18 @@ EXIT_COULD_NOT = 3
 EXIT_INTERRUPTED = 130
 
 
+class ClosedPipe(Exception):
+    """Nobody reads stdout any more. Under a name of its own, because click makes exit code 1 of EPIPE."""
+
+
 class Lazy(click.Group):
     """A group whose commands are imported when they are wanted."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ClosedPipe from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -77,7 +87,7 @@ def run() -> None:
     except click.ClickException as error:
         error.show()
         code = EXIT_USAGE
-    except BrokenPipeError:
+    except ClosedPipe:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer has nowhere to go
         code = 0
     except Exception as error:

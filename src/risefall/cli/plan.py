@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import click
 import msgspec
 import trio
-from rich.console import Console
 from rich.table import Table
 
+from risefall.cli.console import Screen
 from risefall.cli.loading import load
 from risefall.cli.options import config_options, json_option
 from risefall.config.haproxy.model import Address, Family
@@ -158,7 +158,7 @@ def show(rows: list[PlanRow]) -> None:
         counts = f"{row.rise}/{row.fall}" if row.check else ""
         kind = row.check_kind or ("agent only" if row.agent else "none")
         table.add_row(f"{row.backend}/{row.server}", kind, to, pace(row), counts, notes(row))
-    console = Console(highlight=False, markup=False)
+    console = Screen(highlight=False, markup=False)
     console.print(table)
     checked, agents = sum(row.check for row in rows), sum(row.agent for row in rows)
     per_s = sum(1000 / row.inter_ms for row in rows if row.inter_ms and not row.disabled)

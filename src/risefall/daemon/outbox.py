@@ -69,7 +69,7 @@ class Outbox:
             except BlockingIOError:
                 return False
             except OSError:
-                self.dropped += len(self._lines) + 1
+                self.dropped += len(self._lines) + self._rest.count(b"\n")
                 self._lines.clear()
                 self._rest = b""
                 self._gone = True
@@ -96,8 +96,9 @@ class Outbox:
 
     def close(self) -> None:
         """Counts what was never written."""
-        self.dropped += len(self._lines) + bool(self._rest)
+        self.dropped += len(self._lines) + self._rest.count(b"\n")
         self._lines.clear()
+        self._rest = b""
         if self._own is not None:
             os.close(self._own)
             self._own = None

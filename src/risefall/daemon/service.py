@@ -33,7 +33,7 @@ from risefall.engine.names import Found, Unresolved, key_of, resolve
 from risefall.engine.native import Record, Statistics, now_ns
 from risefall.engine.targets import Target, TargetBuilder
 from risefall.engine.workers import Workers
-from risefall.errors import StartError
+from risefall.errors import RisefallError, StartError
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, MAINT, Op
 from risefall.state.words import status_word
@@ -115,6 +115,11 @@ class Service:
         """
         try:
             await self._run(task_status)
+        except BaseExceptionGroup as group:
+            ours, other = group.split(RisefallError)
+            if ours is None or other is not None:
+                raise
+            raise first_of(ours) from None
         finally:
             self._ended.set()
 
@@ -303,7 +308,7 @@ class Service:
         server = self.fleet.servers[index]
         name = f"{self.fleet.proxies[server.proxy].name}/{server.name}"
         record = self.record(index, HEALTH) or self.record(index, AGENT)
-        if index in self._why_not and server.health is None:
+        if index in self._why_not and server.health is None and not server.admin & MAINT:
             return Row(name, "not checked", "", "", "", self.fleet.effective_weight(index), self._why_not[index])
         status = status_word(self.fleet, index)
         if record is None or record.done_ns == 0:
@@ -343,6 +348,14 @@ class Service:
             f"started late by p50 {reading.late_p50_us / 1000:.1f} ms, p99 {reading.late_p99_us / 1000:.1f} ms; "
             f"took p50 {reading.duration_p50_us / 1000:.1f} ms, p99 {reading.duration_p99_us / 1000:.1f} ms"
         )
+
+
+def first_of(group: BaseExceptionGroup[RisefallError]) -> RisefallError:
+    """The error inside a group that a nursery has made of it."""
+    found: RisefallError | BaseExceptionGroup[RisefallError] = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 def refuse_unresolved(targets: Sequence[Target], found: Found) -> None:
