@@ -6,19 +6,20 @@ import gc
 import ipaddress
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
-import trio
-from rich.table import Table
 
-from risefall.cli.console import Screen
 from risefall.cli.loading import load
 from risefall.cli.options import config_options, json_option
 from risefall.config.haproxy.model import Address, Family
-from risefall.config.haproxy.plan import Loaded, PlannedServer
-from risefall.engine.names import Found, Unresolved, key_of, resolve
-from risefall.engine.native import Endpoint
+from risefall.config.haproxy.plan import PlannedServer
+
+if TYPE_CHECKING:
+    from risefall.engine.names import Found
+
+# trio, rich and the engine are imported where they are needed: together they take longer than reading a large file.
 
 
 class PlanRow(msgspec.Struct, frozen=True, gc=False):
@@ -53,17 +54,20 @@ class PlanRow(msgspec.Struct, frozen=True, gc=False):
     line: int
 
 
+PLAIN = frozenset((Family.IPV4, Family.IPV6, Family.UNIX))
+
+
 def text_of(address: Address | None, found: Found) -> str | None:
     """An address as text: resolved where it is a name, with its prefix where it is no inet address."""
     if address is None:
         return None
-    match address.family:
-        case Family.IPV4 | Family.IPV6 | Family.UNIX:
-            return address.host
-        case Family.ABNS | Family.FD:
-            return f"{address.family.name.lower()}@{address.host}"
-    known = found.get(key_of(address))
-    return str(ipaddress.ip_address(known.packed)) if isinstance(known, Endpoint) else None
+    if address.family in PLAIN:
+        return address.host
+    if address.family is not Family.NAME:
+        return f"{address.family.name.lower()}@{address.host}"
+    known = found.get((address.host, address.prefer))
+    packed = getattr(known, "packed", None)  # an Unresolved has none
+    return None if packed is None else str(ipaddress.ip_address(packed))
 
 
 def row_of(planned: PlannedServer, found: Found) -> PlanRow:
@@ -150,6 +154,10 @@ def notes(row: PlanRow) -> str:
 
 def show(rows: list[PlanRow]) -> None:
     """The table, and one line that sums it up."""
+    from rich.table import Table
+
+    from risefall.cli.console import Screen
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("server", "check", "to", "every", "rise/fall", "notes"):
         table.add_column(column, overflow="fold")
@@ -166,8 +174,10 @@ def show(rows: list[PlanRow]) -> None:
     console.print(f"{len(rows)} servers, {checked} checked, {agents} with an agent: {per_s:.1f} checks a second")
 
 
-def unresolved(loaded: Loaded, found: Found) -> Iterator[str]:
+def unresolved(found: Found) -> Iterator[str]:
     """A line for each name without an address."""
+    from risefall.engine.names import Unresolved
+
     for (name, _), known in sorted(found.items(), key=lambda item: item[0][0]):
         if isinstance(known, Unresolved):
             yield f"risefall: could not resolve '{name}': {known.why}"
@@ -188,8 +198,12 @@ def command(files: tuple[str, ...], dialect: str, strict: bool, as_json: bool, n
     gc.freeze()  # all of it stays to the end: the collector need not walk a hundred thousand servers
     found: Found = {}
     if not no_resolve:
+        import trio
+
+        from risefall.engine.names import resolve
+
         found = trio.run(resolve, list(loaded.addresses()))
-        for line in unresolved(loaded, found):
+        for line in unresolved(found):
             click.echo(line, err=True)
     rows = [row_of(planned, found) for planned in loaded.planned]
     if as_json:
