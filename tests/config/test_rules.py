@@ -85,6 +85,29 @@ def test_lists(dialect: str, defaults: str, backend: str, kind: CheckKind, expec
     assert (found.kind, shape(found)) == (kind, expected)
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        ("http-check connect\nhttp-check expect status 200\noption httpchk GET /o",
+         ["1 connect", "2 GET /o HTTP/1.0", "3 expect status 200"]),
+        ("http-check expect status 200\nhttp-check send uri /s\noption httpchk GET /o",
+         ["1 GET /o HTTP/1.0", "2 expect status 200", "3 OPTIONS /s HTTP/1.0"]),
+        ("http-check send uri /1\nhttp-check send uri /2\noption httpchk GET /o",
+         ["1 GET /o HTTP/1.0", "2 OPTIONS /2 HTTP/1.0"]),
+        ("http-check connect\nhttp-check connect\noption httpchk GET /o", ["1 connect", "2 GET /o HTTP/1.0", "3 connect"]),
+        ("http-check connect\noption httpchk GET /o\nhttp-check send uri /s", ["1 connect", "2 GET /s HTTP/1.0"]),
+        ("http-check set-var(check.x) int(1)\nhttp-check connect\noption httpchk GET /o",
+         ["2 connect", "3 GET /o HTTP/1.0"]),
+        ("option httpchk PUT /a\nhttp-check send uri /s\noption httpchk /b", ["1 PUT /b HTTP/1.0"]),
+        ("option httpchk PUT /a\noption httpchk /b", ["1 OPTIONS /b HTTP/1.0"]),
+    ],
+)  # fmt: skip
+def test_rules_before_their_option_keep_any_order(dialect: str, backend: str, expected: list[str]) -> None:
+    """HAProxy asks for an order only behind the option; the first request of each row was seen on the wire of 2.6."""
+    assert shape(rules("", backend, dialect)[0]) == expected
+
+
 def test_repeated_tcp_check_differs_between_versions() -> None:
     both = ("option tcp-check\ntcp-check send a", "option tcp-check")
     assert shape(rules(*both, "2.6")[0]) == ["1 send a"]
@@ -156,3 +179,9 @@ def test_healthcheck_section() -> None:
 )  # fmt: skip
 def test_presets(line: str, options: tuple[str, ...]) -> None:
     assert rules("", f"option {line}")[0].options == options
+
+
+@pytest.mark.parametrize(("text", "expected"), [("5x", 5), ("many", 0), ("-1", -1)])
+def test_min_recv_is_read_leniently(text: str, expected: int) -> None:
+    found, _ = rules("", f"option httpchk\nhttp-check expect min-recv {text} string x")
+    assert [rule.min_recv for rule in found.rules if isinstance(rule, ExpectRule)] == [expected]

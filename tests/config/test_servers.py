@@ -100,6 +100,25 @@ def test_lenient_numbers_are_told() -> None:
     assert "HAProxy reads '2x' as 2" in config.warnings[0]
 
 
+def test_observed_layer7_without_http_is_told() -> None:
+    """HAProxy alerts there, and starts."""
+    config = read([Source("t.cfg", "backend b\n    server s1 1.1.1.1:1 check observe layer7\n")])
+    assert "'layer7' can only be used in http proxies" in config.warnings[0]
+
+
+def test_socks4_for_checks_without_a_proxy_is_told() -> None:
+    config = read([Source("t.cfg", "backend b\n    server s1 1.1.1.1:1 check check-via-socks4\n")])
+    assert "'check-via-socks4' wants the address of a proxy" in config.warnings[0]
+    assert not plan(config)[0].via_socks4
+    assert one("check check-via-socks4 socks4 10.0.0.1:1080").via_socks4
+
+
+def test_an_id_for_all_servers_is_told() -> None:
+    config = read([Source("t.cfg", "backend b\n    default-server id 0\n    server s1 1.1.1.1:1\n")])
+    assert "'id' option is not accepted in default-server sections" in config.warnings[0]
+    assert config.proxies[0].servers[0].id == 1
+
+
 def test_small_times_without_unit_are_told_by_newer_versions() -> None:
     text = "backend b\n    server s1 1.1.1.1:1 check inter 2\n"
     assert "means 2 milliseconds" in read([Source("t.cfg", text)], dialect="3").warnings[0]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from risefall.config.haproxy.units import atoi, parse_size, parse_time, time_ms
+from risefall.config.haproxy.units import atoi, integer, parse_size, parse_time, time_ms
 from risefall.config.text import Wrong
 
 
@@ -48,3 +48,16 @@ def test_atoi(text: str, expected: int) -> None:
 @pytest.mark.parametrize(("text", "expected"), [("100", 100), ("16k", 16384), ("1m", 1 << 20), ("2G", 2 << 30)])
 def test_size(text: str, expected: int) -> None:
     assert parse_size(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0007", 7), ("", 0), ("-12", -12), ("0", 0)])
+def test_integer(text: str, expected: int) -> None:
+    assert integer(text) == expected
+
+
+def test_a_number_of_any_length_is_a_number() -> None:
+    assert integer("0" * 5000 + "7") == 7
+    assert integer("9" * 5000) > 2**63
+    assert atoi("9" * 5000) == 2**31 - 1
+    with pytest.raises(OverflowError):
+        time_ms("9" * 5000 + "us")

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 from risefall.config.haproxy.model import Address, Family
+from risefall.config.haproxy.units import integer
 from risefall.config.text import Wrong, nearest
 
 PORT_MAX = 65535
@@ -73,7 +74,7 @@ def _port(text: str, whole: str) -> tuple[int, bool]:
     if not digits.isascii() or not digits.isdigit():
         bad = next((char for char in digits if not "0" <= char <= "9"), "")
         raise ValueError(f"invalid character '{bad}' in port number '{text}' in '{whole}'")
-    number = int(digits)
+    number = integer(digits)
     if number > PORT_MAX:
         raise ValueError(f"invalid port '{text}' in '{whole}'")
     return (-number if text[0] == "-" else number), offset

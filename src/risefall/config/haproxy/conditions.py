@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.units import atoi
+from risefall.config.haproxy.units import atoi, integer
 from risefall.config.text import Wrong, nearest
 
 DEPTH_MAX = 100
@@ -65,7 +65,7 @@ def version_key(text: str) -> tuple[int, ...]:
         raise ValueError(text)
     major, minor, patch, stage, number = found.groups()
     rank = {"dev": 0, "rc": 1, None: 2}[stage]
-    return int(major), int(minor or 0), int(patch or 0), rank, int(number or 0)
+    return integer(major), integer(minor or "0"), integer(patch or "0"), rank, integer(number or "0")
 
 
 class Condition:

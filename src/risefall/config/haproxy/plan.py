@@ -125,7 +125,7 @@ def common(config: Config, proxy: Proxy, settings: ServerSettings) -> tuple[dict
         "init_state": settings.init_state,
         "ssl": ssl,
         "send_proxy": send_proxy,
-        "via_socks4": via_socks4,
+        "via_socks4": via_socks4 and settings.socks4 is not None,
         "source": settings.source or proxy.source,
         "namespace": settings.namespace,
     }, connect

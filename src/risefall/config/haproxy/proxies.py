@@ -214,7 +214,7 @@ class ProxyDraft:
             )
             self._diagnostics.add(wrong, line.file, line.line, line.raw, error=meant in CHECK_OPTIONS)
             return
-        if name == "log-health-checks" and len(words) > 1:
+        if name in ("log-health-checks", "allbackups") and len(words) > 1:
             raise Wrong(f"'option {name}' cannot handle unexpected argument '{words[1]}'", at + 1, help="remove it")
         if on and not (negated and line.words[0] == "default"):
             self.options.add(name)

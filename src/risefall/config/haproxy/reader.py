@@ -340,6 +340,7 @@ class _Reader:
                     "'layer7' can only be used in http proxies",
                     word_at(server, "layer7"),
                     help="write observe layer4, or mode http",
+                    soft=True,  # HAProxy alerts, and starts without it
                 )
             )
         if settings.check_via_socks4 and settings.socks4 is None:
@@ -348,6 +349,7 @@ class _Reader:
                     "'check-via-socks4' wants the address of a proxy",
                     word_at(server, "check-via-socks4"),
                     help="add 'socks4 <addr>:<port>'",
+                    soft=True,  # HAProxy starts, and checks without it
                 )
             )
         return found

@@ -30,7 +30,7 @@ from risefall.config.haproxy.model import (
     TcpSendRule,
     VarRule,
 )
-from risefall.config.haproxy.units import INT_MAX, LENIENT, atoi
+from risefall.config.haproxy.units import INT_MAX, LENIENT, atoi, integer
 from risefall.config.text import Wrong, nearest
 
 HTTP_WORDS = (
@@ -57,6 +57,7 @@ EXPECT_OPTIONS = (
     "min-recv", "comment", "ok-status", "error-status", "tout-status", "on-success", "on-error", "status-code",
 )  # fmt: skip
 VARIABLE_RULE = re.compile(r"(set-var|set-var-fmt|unset-var)\(([^)]*)\)")
+VARIABLE_NAME = re.compile(r"(proc|sess|txn|req|res|check)\.[A-Za-z0-9_.]+")
 HEX_DIGITS = re.compile(r"[0-9A-Fa-f]*")
 Warn = Callable[[Wrong], None]
 
@@ -126,7 +127,6 @@ class RuleDraft:
         self.kind: CheckKind | None = parent.kind if parent else None
         self._request: Sends | None = parent._request if parent else None
         self._request_place: Place | None = parent._request_place if parent else None
-        self._request_later: bool = parent._request_later if parent else False
         self._http: list[Step] = parent._http if parent else []
         self._tcp: list[Step] = parent._tcp if parent else []
         self._own_http = False
@@ -148,9 +148,14 @@ class RuleDraft:
         options = OPTION_READERS[kind](words, self._dialect)
         if kind is CheckKind.HTTP:
             self._take_http()
-            self._request_later = bool(self._http)
             self._request = httpchk_request(words, self._dialect, warn)
             self._request_place = place
+            first = self._first_send()
+            if first is not None:
+                earlier = self._http[first]
+                assert earlier.sends is not None
+                self._http[first] = Step(earlier.place, sends=self._request.over(earlier.sends))
+                self._request = None
         elif (
             kind is CheckKind.TCP_CHECK
             and self.kind is not None
@@ -192,8 +197,21 @@ class RuleDraft:
             return
         step = self._rule(line, word, HTTP_WORDS, http=True)
         self._take_http()
-        self._order(step)
+        if self.kind is CheckKind.HTTP:
+            self._order(step)
+        elif isinstance(step.rule, ConnectRule):
+            self._first_connect(self._http)
         self._http.append(step)
+        if self._request is not None and step.sends and self._first_send() == len(self._http) - 1:
+            self._http[-1] = Step(step.place, sends=step.sends.over(self._request))
+            self._request = None
+
+    def _first_send(self) -> int | None:
+        """The send that merges with `option httpchk`: the first real step, a connect apart (spec §3.8)."""
+        real = real_steps(self._http)
+        if real and isinstance(self._http[real[0]].rule, ConnectRule):
+            real = real[1:]
+        return real[0] if real and self._http[real[0]].sends else None
 
     def tcp_check(self, line: Line) -> None:
         """One `tcp-check` line. Raises Wrong."""
@@ -207,8 +225,8 @@ class RuleDraft:
 
     def _first_connect(self, steps: Sequence[Step]) -> None:
         """If there is a connect at all, the first rule must be one."""
-        real = [step for step in steps if step.sends or (step.rule and not isinstance(step.rule, VarRule))]
-        if real and not isinstance(real[0].rule, ConnectRule):
+        real = real_steps(steps)
+        if real and not isinstance(steps[real[0]].rule, ConnectRule):
             raise Wrong(
                 "first step MUST also be a 'connect', optionally preceded by a 'set-var', an 'unset-var' or a 'comment', "
                 "when there is a 'connect' step in the tcp-check ruleset",
@@ -217,8 +235,11 @@ class RuleDraft:
             )
 
     def _order(self, step: Step) -> None:
-        """What may follow what in an http-check list (spec §3.2); comments and variables do not count."""
-        before = [one for one in self._http if one.sends or (one.rule and not isinstance(one.rule, VarRule))]
+        """What may follow what in an http-check list (spec §3.2); comments and variables do not count.
+
+        HAProxy asks only for lines behind `option httpchk`, its own or inherited; before it, they are just kept.
+        """
+        before = [self._http[index] for index in real_steps(self._http)]
         if isinstance(step.rule, VarRule) or (step.rule is None and step.sends is None):
             return
         new = "send" if step.sends else "connect" if isinstance(step.rule, ConnectRule) else "expect"
@@ -251,6 +272,13 @@ class RuleDraft:
             return Step(place)
         variable = VARIABLE_RULE.fullmatch(word)
         if variable:
+            name = variable.group(2).partition(",")[0]
+            if not VARIABLE_NAME.fullmatch(name):
+                raise Wrong(
+                    f"invalid variable name '{name}', it must begin with its scope",
+                    1,
+                    help="the scope is proc, sess, txn, req, res or check, such as check.name",
+                )
             if variable.group(1) != "unset-var" and len(words) < 3:
                 raise Wrong(f"'{word}' wants an expression", len(words), help=f"write {word} <expression>")
             return Step(place, VarRule(place, 0, variable.group(1), variable.group(2), " ".join(words[2:])))
@@ -293,19 +321,12 @@ class RuleDraft:
         )
 
     def _http_rules(self, place: Place) -> tuple[Rule, ...]:
-        """The request of `option httpchk` merged with the first send, or put behind the first connect (spec §3.8)."""
+        """The list, with the request of `option httpchk` in front or behind the first connect, unless it merged."""
         steps = list(self._http)
-        request = self._request
-        first = next((index for index, step in enumerate(steps) if step.sends), None)
-        if request is not None and first is not None:
-            said = steps[first].sends
-            assert said is not None
-            merged = request.over(said) if self._request_later else said.over(request)
-            steps[first] = Step(steps[first].place, sends=merged)
-        elif request is not None:
-            real = next((i for i, step in enumerate(steps) if step.rule and not isinstance(step.rule, VarRule)), 0)
-            behind = bool(steps) and isinstance(steps[real].rule, ConnectRule)
-            steps.insert(real + 1 if behind else 0, Step(self._request_place or place, sends=request))
+        if self._request is not None:
+            real = real_steps(steps)
+            behind = bool(real) and isinstance(steps[real[0]].rule, ConnectRule)
+            steps.insert(real[0] + 1 if behind else 0, Step(self._request_place or place, sends=self._request))
         rules: list[Rule] = []
         for number, step in enumerate(steps, 1):
             if step.sends:
@@ -325,6 +346,13 @@ class RuleDraft:
 
 
 # --- words ----------------------------------------------------------------------------------------------
+
+
+def real_steps(steps: Sequence[Step]) -> list[int]:
+    """Where the steps stand that do something on the wire: neither comments nor variables."""
+    return [
+        index for index, step in enumerate(steps) if step.sends or (step.rule and not isinstance(step.rule, VarRule))
+    ]
 
 
 def argument(words: Sequence[str], at: int, what: str) -> str:
@@ -380,16 +408,16 @@ def connect_rule(words: Sequence[str], place: Place, comment: str) -> ConnectRul
             )
         value = argument(words, at, "a value")
         if word == "port":
-            if value.lstrip("+-").isdigit():
-                if not 0 < int(value) <= 65535:
-                    raise Wrong(
-                        f"expects a valid TCP port (from range 1 to 65535) or a sample expression, got {value}",
-                        at + 1,
-                        help="write a port, such as port 80",
-                    )
-                fields["port"] = int(value)
-            else:
+            if value.isascii() and value.isdigit() and 0 < integer(value) <= 65535:
+                fields["port"] = integer(value)
+            elif value[:1].isalpha():
                 fields["port_expr"] = value
+            else:
+                raise Wrong(
+                    f"expects a valid TCP port (from range 1 to 65535) or a sample expression, got {value}",
+                    at + 1,
+                    help="write a port, such as port 80",
+                )
         elif word == "addr":
             fields["addr"] = parse_address(value, at + 1)
         else:
@@ -518,8 +546,9 @@ def expect_option(words: Sequence[str], at: int) -> int | str:
     match words[at]:
         case "min-recv":
             text = argument(words, at, "a number of bytes")
-            number = atoi(text)
-            if not LENIENT.match(text) or not -1 <= number <= INT_MAX:
+            found = LENIENT.match(text)
+            number = integer(found.group(1)) if found else 0
+            if not -1 <= number <= INT_MAX:
                 raise Wrong(
                     "'min-recv' expects -1 or an integer from 0 to INT_MAX", at + 1, help="write a number of bytes"
                 )
@@ -598,7 +627,7 @@ def status_ranges(text: str, at: int) -> tuple[tuple[int, int], ...]:
     ranges = []
     for piece in text.split(","):
         low, dash, high = piece.partition("-")
-        first = int(low or 0)
+        first = atoi(low)
         last = atoi(high) if dash else first
         if last < first:
             raise Wrong(f"invalid range of status codes '{piece}'", at, help="write the lower number first")

@@ -15,7 +15,7 @@ from risefall.config.haproxy.address import numeric, parse_address
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.keywords import SERVER_WORDS
 from risefall.config.haproxy.model import Address, Family, Line, Place, Server, ServerSettings, Source
-from risefall.config.haproxy.units import INT_MAX, TIME_HELP, TIME_MS_MAX, atoi, time_ms
+from risefall.config.haproxy.units import INT_MAX, TIME_HELP, TIME_MS_MAX, atoi, integer, time_ms
 from risefall.config.text import Wrong, nearest
 
 Fields = dict[str, object]
@@ -63,6 +63,13 @@ CHOICES: dict[str, tuple[str, tuple[str, ...]]] = {
     "on-marked-up": ("on_marked_up", ("shutdown-backup-sessions",)),
     "init-state": ("init_state", ("fully-up", "up", "down", "fully-down", "none")),
 }  # fmt: skip
+TLS_VERSIONS = ("SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+ALLOWED: dict[str, tuple[str, ...]] = {
+    **{word: choices for word, (_, choices) in CHOICES.items()},
+    "verify": ("none", "required"), "ssl-min-ver": TLS_VERSIONS, "ssl-max-ver": TLS_VERSIONS,
+    "resolve-prefer": ("ipv4", "ipv6"), "ws": ("auto", "h1", "h2"), "log-proto": ("legacy", "octet-count"),
+}  # fmt: skip
+"""Every closed set of values, of the choices and of words that are kept as they are."""
 TLS = frozenset(
     [
         "ca-file",
@@ -161,7 +168,9 @@ class ServerReader:
         found = RANGE.fullmatch(words[2])
         if not found:
             raise Wrong(f"'server-template' wants a number or a range, got '{words[2]}'", 2, help="write 8, or 1-8")
-        low, high = (1, int(found.group(1))) if found.group(2) is None else (int(found.group(1)), int(found.group(2)))
+        low, high = 1, integer(found.group(1))
+        if found.group(2) is not None:
+            low, high = high, integer(found.group(2))
         if high < low or high - low >= TEMPLATE_MAX:
             raise Wrong(
                 f"'server-template' wants 1 to {TEMPLATE_MAX} servers, got '{words[2]}'",
@@ -233,6 +242,15 @@ class ServerReader:
 
     def _known_value(self, line: Line, at: int, word: str, value: str, fields: Fields) -> bool:
         """Reads the value of a keyword that checks need; false for the others."""
+        allowed = ALLOWED.get(word)
+        if allowed is not None and value not in allowed:
+            listed = ", ".join(f"'{choice}'" for choice in allowed)
+            meant = nearest(value, allowed)
+            raise Wrong(
+                f"'{word}' expects {listed} but got '{value}'",
+                at + 1,
+                help=f"did you mean '{meant}'?" if meant else f"write {listed}",
+            )
         if word in TEXTS:
             fields[TEXTS[word]] = value
         elif word in TIMES:
@@ -248,16 +266,7 @@ class ServerReader:
         elif word in NUMBERS:
             fields[NUMBERS[word]] = self._number(line, at, word, value)
         elif word in CHOICES:
-            name, choices = CHOICES[word]
-            if value not in choices:
-                listed = ", ".join(f"'{choice}'" for choice in choices)
-                meant = nearest(value, choices)
-                raise Wrong(
-                    f"'{word}' expects {listed} but got '{value}'",
-                    at + 1,
-                    help=f"did you mean '{meant}'?" if meant else f"write {listed}",
-                )
-            fields[name] = value
+            fields[CHOICES[word][0]] = value
         else:
             return self._special(line, at, word, value, fields)
         return True
@@ -275,7 +284,7 @@ class ServerReader:
                 fields["weight"] = number
             case "id":
                 number = self._number(line, at, word, value)
-                if number < 1:
+                if number < 1 and line.words[0] != "default-server":
                     raise Wrong("custom id has to be > 0", at + 1, help="write a number of 1 or more")
                 fields["id"] = number
             case "port" | "agent-port":
@@ -290,7 +299,13 @@ class ServerReader:
             case "agent-addr":
                 fields["agent_addr"] = host_only(value, at + 1)
             case "socks4":
-                fields["socks4"] = parse_address(value, at + 1)
+                address = fields["socks4"] = parse_address(value, at + 1)
+                if address.mapped and address.family is not Family.UNIX:
+                    raise Wrong(f"missing port specification in '{value}'", at + 1, help="write socks4 <addr>:<port>")
+            case "usesrc":
+                raise Wrong(
+                    "'usesrc' only allowed after a 'source' statement", at, help="write source <addr> before it"
+                )
             case "init-addr":
                 check_init_addr(value, at + 1)
                 fields["init_addr"] = value
@@ -402,8 +417,8 @@ def read_source(words: Sequence[str], at: int) -> tuple[Source, int]:
     text, port_max = words[at + 1], 0
     low = re.fullmatch(r"(.*:)([0-9]+)-([0-9]+)", text)
     if low:
-        text, port_max = low.group(1) + low.group(2), int(low.group(3))
-        if not int(low.group(2)) <= port_max <= 65535:
+        text, port_max = low.group(1) + low.group(2), integer(low.group(3))
+        if not integer(low.group(2)) <= port_max <= 65535:
             raise Wrong(
                 f"'source' wants a port range in order, got '{words[at + 1]}'",
                 at + 1,

@@ -19,10 +19,20 @@ SIZE_OF = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 TIME_HELP = "write a number with us, ms, s, m, h or d, such as 2s; a bare number means milliseconds"
 
 
+DIGITS_MAX = 20
+"""More than any limit of a configuration has; Python itself refuses numbers of some thousand digits."""
+
+
+def integer(digits: str) -> int:
+    """A number of however many digits: where C could not hold it, only that it is too large counts."""
+    sign = -1 if digits.startswith("-") else 1
+    return sign * int(digits.lstrip("+-").lstrip("0")[:DIGITS_MAX] or "0")
+
+
 def atoi(text: str) -> int:
     """The leading decimal number of a text, 0 without one, as C's atoi does."""
     found = LENIENT.match(text)
-    return max(-INT_MAX - 1, min(INT_MAX, int(found.group(1)))) if found else 0
+    return max(-INT_MAX - 1, min(INT_MAX, integer(found.group(1)))) if found else 0
 
 
 def time_ms(text: str, *, default_unit: str = "ms") -> tuple[int, str]:
@@ -39,7 +49,7 @@ def time_ms(text: str, *, default_unit: str = "ms") -> tuple[int, str]:
         raise ValueError(text)
     if unit == "m" and rest.startswith("s"):
         raise AssertionError("ms comes before m")
-    ms = -(-int(found.group(1)) * US_OF[unit or default_unit] // 1000)
+    ms = -(-integer(found.group(1)) * US_OF[unit or default_unit] // 1000)
     if ms > TIME_MS_MAX:
         raise OverflowError(text)
     return ms, rest
@@ -67,4 +77,4 @@ def parse_size(text: str) -> int:
     found = SIZE.fullmatch(text)
     if not found:
         raise ValueError(text)
-    return int(found.group(1)) * SIZE_OF[found.group(2).lower()]
+    return integer(found.group(1)) * SIZE_OF[found.group(2).lower()]
