@@ -14,7 +14,7 @@ from risefall.config.haproxy.model import Section
 from risefall.engine.play import OK, Act, Door, Player, When, http_reply
 from risefall.errors import StartError
 
-HTTP = "defaults\n  mode http\n  option httpchk GET /\n  default-server inter 30ms\n"
+HTTP = "defaults\n  mode http\n  option httpchk GET /\n  timeout check 5s\n  default-server inter 60ms\n"
 BUSY = Act(http_reply(503, "Busy"))
 
 

@@ -127,7 +127,7 @@ def test_a_plain_connect_is_never_accepted(engine: Engine) -> None:
     """Trap 8, with the kept socket: fifty checks, and accept() has seen none of them."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         listener.setblocking(False)
-        add(engine, tcp_program(), listener.getsockname()[1], inter_ms=1)
+        add(engine, tcp_program(), listener.getsockname()[1], inter_ms=30)
         pump(engine, lambda: engine.statistics().finished >= 50)
         statistics = engine.statistics()
         assert statistics.passed == statistics.finished
@@ -138,7 +138,7 @@ def test_a_plain_connect_is_never_accepted(engine: Engine) -> None:
 def test_steady_checks_are_no_news(engine: Engine, player: Player) -> None:
     """A hundred sound checks make one event: the first."""
     _, port = player.listen("127.0.0.1", 0, OK)
-    add(engine, http_program(), port, inter_ms=20, check_ms=2000)
+    add(engine, http_program(), port, inter_ms=50, check_ms=2000)
     events: list[Event] = []
     pump(engine, lambda: engine.statistics().finished >= 100, events)
     assert [outcome(event) for event in events] == [(Status.L7OK, 200, 4, b"")]
@@ -147,7 +147,7 @@ def test_steady_checks_are_no_news(engine: Engine, player: Player) -> None:
 
 def test_the_fall_and_the_rise_are_told_step_by_step(engine: Engine, player: Player) -> None:
     listener, port = player.listen("127.0.0.1", 0, OK)
-    add(engine, http_program(), port, inter_ms=5)
+    add(engine, http_program(), port, inter_ms=50, check_ms=2000)
     events = until_events(engine, 1)
     player.script(listener, Act(http_reply(500, "Oh")))
     pump(engine, lambda: len(events) >= 4, events)
@@ -254,7 +254,7 @@ def test_a_result_after_disabling_counts_for_nothing(engine: Engine, player: Pla
 def test_a_peer_that_speaks_first_is_not_kept_waiting(engine: Engine, player: Player) -> None:
     """The handshake's ACK is withheld only where something follows at once: an agent answers within a millisecond or so."""
     _, port = player.listen("127.0.0.1", 0, AGENT_UP)
-    add(engine, agent_program(), port, inter_ms=10, rise=1, fall=1, health=1)
+    add(engine, agent_program(), port, inter_ms=50, check_ms=2000, rise=1, fall=1, health=1)
     pump(engine, lambda: engine.statistics().finished >= 50)
     assert engine.statistics().duration.percentile_us(50) < 10_000
     assert engine.statistics().passed >= 45
@@ -262,7 +262,7 @@ def test_a_peer_that_speaks_first_is_not_kept_waiting(engine: Engine, player: Pl
 
 def test_the_same_agent_line_acts_again_only_when_touched(engine: Engine, player: Player) -> None:
     listener, port = player.listen("127.0.0.1", 0, Act(b"50% drain up\n", when=When.ACCEPT))
-    handle = add(engine, agent_program(), port, inter_ms=2, rise=1, fall=1, health=1)
+    handle = add(engine, agent_program(), port, inter_ms=50, check_ms=2000, rise=1, fall=1, health=1)
     events = until_events(engine, 1)
     pump(engine, lambda: player.counts(listener).accepts > 20, events)
     assert len(events) == 1

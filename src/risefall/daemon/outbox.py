@@ -1,12 +1,14 @@
 """Lines for stdout or stderr that never make the daemon wait: a bounded queue, and a task that writes it.
 
-A terminal or a pipe that takes nothing costs counted lines. A regular file is written at once, since it never blocks for
-long and cannot be waited for.
+A terminal, a pipe or a socket (systemd's journal) that takes nothing costs counted lines. A regular file is written at
+once, since it never blocks for long and cannot be waited for; a full disk costs the lines of its time.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import socket
 import stat
 from collections import deque
 
@@ -26,23 +28,24 @@ class Outbox:
         self._rest = b""
         self._news = trio.Event()
         self._own: int | None = None
+        self._socket: socket.socket | None = None
         self._gone = False
         self._fd = fd
         kind = os.fstat(fd).st_mode
-        self._plain = stat.S_ISREG(kind)
-        if not self._plain:
-            self._open(fd)
+        self._plain = stat.S_ISREG(kind) or (stat.S_ISCHR(kind) and not os.isatty(fd))
+        """Files, /dev/null and the like: nothing to wait for, and no epoll."""
+        if stat.S_ISSOCK(kind):
+            self._socket = socket.socket(fileno=os.dup(fd))
+        elif not self._plain:
+            self._reopen()
 
-    def _open(self, fd: int) -> None:
-        """A description of our own, so that the caller's stays blocking; a socket cannot be opened again, so it is copied."""
+    def _reopen(self) -> None:
+        """A description of our own, so that the caller's stays blocking. Refused where the pipe is another user's."""
         try:
-            self._own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            self._own = os.open(f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:
-            self._plain = True
             return
         self._fd = self._own
-        if stat.S_ISCHR(os.fstat(fd).st_mode) and not os.isatty(fd):
-            self._plain = True  # /dev/null and the like: always writable, and no epoll
 
     def put(self, line: bytes) -> None:
         """Takes a line; never blocks, never raises."""
@@ -65,17 +68,32 @@ class Outbox:
                     size += len(pieces[-1])
                 self._rest = b"".join(pieces)
             try:
-                sent = os.write(self._fd, self._rest)
+                sent = self._write(self._rest)
             except BlockingIOError:
                 return False
             except OSError:
-                self.dropped += len(self._lines) + self._rest.count(b"\n")
-                self._lines.clear()
-                self._rest = b""
-                self._gone = True
+                self._drop_all()
+                self._gone = not self._plain
                 return True
             self._rest = self._rest[sent:]
         return True
+
+    def _write(self, data: bytes) -> int:
+        """One write that never blocks. Raises BlockingIOError when nothing is taken now."""
+        if self._socket is not None:
+            return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        if self._plain or self._own is not None:
+            return os.write(self._fd, data)
+        asked = select.poll()
+        asked.register(self._fd, select.POLLOUT)
+        if not asked.poll(0):
+            raise BlockingIOError
+        return os.write(self._fd, data[: select.PIPE_BUF])  # a pipe that polls writable takes so much whole
+
+    def _drop_all(self) -> None:
+        self.dropped += len(self._lines) + self._rest.count(b"\n")
+        self._lines.clear()
+        self._rest = b""
 
     async def run(self) -> None:
         """Writes what comes until cancelled, and then for a short while what is left."""
@@ -96,9 +114,11 @@ class Outbox:
 
     def close(self) -> None:
         """Counts what was never written."""
-        self.dropped += len(self._lines) + self._rest.count(b"\n")
-        self._lines.clear()
-        self._rest = b""
+        self._drop_all()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         if self._own is not None:
             os.close(self._own)
             self._own = None
+        self._gone = True

@@ -527,6 +527,8 @@ class Histogram(msgspec.Struct, frozen=True):
 
     def percentile_us(self, percent: float) -> int:
         """Upper edge of the bucket in which the percentile lies; 0 when nothing was counted."""
+        if not self.count:
+            return 0
         left = self.count * percent / 100
         for bucket, count in enumerate(self.counts):
             left -= count
@@ -535,9 +537,12 @@ class Histogram(msgspec.Struct, frozen=True):
         return self.max_us
 
     def since(self, before: Histogram) -> Histogram:
-        """What came after an earlier reading; max_us stays that of the whole time."""
+        """What came after an earlier reading; max_us is exact when it is a new one, else the edge of its bucket."""
         counts = [now - then for now, then in zip(self.counts, before.counts, strict=True)]
-        return Histogram(self.count - before.count, self.sum_us - before.sum_us, self.max_us, counts)
+        span = Histogram(self.count - before.count, self.sum_us - before.sum_us, self.max_us, counts)
+        if self.max_us > before.max_us:
+            return span
+        return msgspec.structs.replace(span, max_us=span.percentile_us(100))
 
 
 class Statistics(msgspec.Struct, frozen=True):
