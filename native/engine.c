@@ -602,7 +602,7 @@ uint64_t rf_step(rf_engine *engine, uint64_t now_ns)
     if (slots_run_waiting(engine) > 0) /* near peers have answered the SYN by now: say the rest in the same turn */
         take_events(engine);
     ring_signal(engine);
-    const uint64_t next_ms = rf_wheel_next_ms(engine->wheel);
+    const uint64_t next_ms = rf_wheel_wake_ms(engine->wheel);
     const uint64_t timer_ns = next_ms == RF_NEVER ? RF_NEVER : next_ms * RF_NS_PER_MS;
     const uint64_t queue_ns = slots_next_ns(engine);
     return timer_ns < queue_ns ? timer_ns : queue_ns;

@@ -11,6 +11,7 @@
 #include "internal.h"
 
 enum { LEVELS = 4, BITS = 8, BUCKETS = 1 << BITS, MASK = BUCKETS - 1, WORDS = BUCKETS / 64 };
+enum { SEARCH_MAX = 32 }; /* timers looked at to sleep longer */
 
 struct node {
     uint64_t due_ms;
@@ -168,7 +169,22 @@ static uint32_t find_filled(const rf_wheel *wheel, uint32_t level, uint32_t from
     return RF_NONE;
 }
 
-uint64_t rf_wheel_next_ms(const rf_wheel *wheel)
+/* The earliest timer of a coarse bucket, or the beginning of its block when that would be a long search. */
+static uint64_t earliest(const rf_wheel *wheel, uint32_t bucket, uint64_t begin_ms)
+{
+    uint64_t found = RF_NEVER;
+    uint32_t timer = wheel->buckets[bucket].head;
+    for (uint32_t i = 0; timer != RF_NONE; i++, timer = wheel->nodes[timer].next) {
+        if (i == SEARCH_MAX)
+            return begin_ms;
+        if (wheel->nodes[timer].due_ms < found)
+            found = wheel->nodes[timer].due_ms;
+    }
+    return found > begin_ms ? found : begin_ms;
+}
+
+/* <exact>: look into coarse buckets instead of stopping where they have to be opened. */
+static uint64_t next_ms(const rf_wheel *wheel, bool exact)
 {
     uint64_t next = RF_NEVER;
     for (uint32_t level = 0; level < LEVELS; level++) {
@@ -179,11 +195,23 @@ uint64_t rf_wheel_next_ms(const rf_wheel *wheel)
         const uint32_t found = find_filled(wheel, level, (uint32_t)(first & MASK));
         if (found == RF_NONE)
             continue;
-        const uint64_t at = (first + ((found - (uint32_t)(first & MASK)) & MASK)) << shift;
+        uint64_t at = (first + ((found - (uint32_t)(first & MASK)) & MASK)) << shift;
+        if (exact && level > 0 && level < LEVELS - 1) /* in the coarsest some lie that are due much later */
+            at = earliest(wheel, level * BUCKETS + found, at);
         if (at < next)
             next = at;
     }
     return next;
+}
+
+uint64_t rf_wheel_next_ms(const rf_wheel *wheel)
+{
+    return next_ms(wheel, false);
+}
+
+uint64_t rf_wheel_wake_ms(const rf_wheel *wheel)
+{
+    return next_ms(wheel, true);
 }
 
 int32_t rf_wheel_advance(rf_wheel *wheel, uint64_t now_ms, uint32_t *out, uint32_t out_max)
