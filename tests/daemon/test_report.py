@@ -181,7 +181,7 @@ def test_a_state_is_an_object(ends: Ends) -> None:
     assert (first["backend"], first["server"], first["status"]) == ("l", "s2", "no check")
     second.pop("time")
     assert second == {
-        "event": "state", "backend": "b", "server": "s1", "status": "UP", "op": "RUNNING", "admin": 0, "weight": 7,
+        "event": "state", "backend": "b", "server": "s1", "status": "UP 1/3", "op": "RUNNING", "admin": 0, "weight": 7,
     }  # fmt: skip
 
 
@@ -196,12 +196,12 @@ def test_a_line_is_an_object_also_where_no_line_is_printed(ends: Ends) -> None:
 
 
 def test_names_that_are_no_utf8_are_objects_too(ends: Ends, tmp_path: Path) -> None:
-    """A configuration may hold any byte in a name; an object line must be JSON all the same."""
-    text = "backend caf\udce9\n  server s\udce9 127.0.0.1:80 check\n"
+    """A configuration may hold any byte in the name of a proxy; an object line must be JSON all the same."""
+    text = "backend caf\udce9\n  server s1 127.0.0.1:80 check\n"
     report, fleet = ends.report(text, as_json=True), fleet_of(text)
     report.states(fleet, [0])
     report.check(fleet, 0, HEALTH, event(Status.L4OK, Verdict.PASSED))
-    report.line(0, NOTICE, "Server caf\udce9/s\udce9 is UP.")
+    report.line(0, NOTICE, "Server caf\udce9/s1 is UP.")
     report.close()
     assert len(ends.objects()) == 3
 

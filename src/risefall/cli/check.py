@@ -13,6 +13,7 @@ from rich.table import Table
 from risefall.cli.console import Screen
 from risefall.cli.loading import load
 from risefall.cli.options import config_options, json_option
+from risefall.config.text import encodable
 from risefall.engine.names import resolve
 from risefall.engine.native import now_ns
 from risefall.engine.once import Once, check_once
@@ -37,7 +38,7 @@ class Row(msgspec.Struct, frozen=True):
 def row_of(target: Target, kind: str, result: CheckResult | None, why_not: str) -> Row:
     """What one check of a target came to."""
     planned = target.planned
-    names = (planned.proxy.name, planned.config.name, kind)
+    names = (encodable(planned.proxy.name), planned.config.name, kind)
     if planned.proxy.disabled or (planned.disabled and kind == "health"):
         return Row(*names, "disabled", None, None, None, "the configuration says so")
     if why_not:
@@ -63,7 +64,7 @@ def rows_of(outcome: Once) -> list[Row]:
     if target.planned.agent:
         rows.append(row_of(target, "agent", outcome.agent, target.agent_why_not))
     if not rows:
-        names = (target.planned.proxy.name, target.planned.config.name)
+        names = (encodable(target.planned.proxy.name), target.planned.config.name)
         rows.append(Row(*names, "none", "unchecked", None, None, None, "no check is configured"))
     return rows
 

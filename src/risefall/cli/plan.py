@@ -15,6 +15,7 @@ from risefall.cli.loading import load
 from risefall.cli.options import config_options, json_option
 from risefall.config.haproxy.model import Address, Family
 from risefall.config.haproxy.plan import PlannedServer
+from risefall.config.text import encodable
 
 if TYPE_CHECKING:
     from risefall.engine.names import Found
@@ -62,7 +63,7 @@ def text_of(address: Address | None, found: Found) -> str | None:
     if address is None:
         return None
     if address.family in PLAIN:
-        return address.host
+        return encodable(address.host)
     if address.family is not Family.NAME:
         return f"{address.family.name.lower()}@{address.host}"
     known = found.get((address.host, address.prefer))
@@ -76,11 +77,11 @@ def row_of(planned: PlannedServer, found: Found) -> PlanRow:
     inet = address.family in (Family.IPV4, Family.IPV6, Family.NAME)
     check, agent = planned.check, planned.agent
     return PlanRow(
-        backend=planned.proxy.name,
+        backend=encodable(planned.proxy.name),
         server=planned.config.name,
         addr=text_of(address, found),
         port=address.port if inet and not address.mapped else None,
-        fqdn=address.host if address.family is Family.NAME else None,
+        fqdn=encodable(address.host) if address.family is Family.NAME else None,
         check=check,
         agent=agent,
         check_kind=planned.rules.kind.value if check else None,
@@ -99,9 +100,9 @@ def row_of(planned: PlannedServer, found: Found) -> PlanRow:
         weight=planned.weight,
         backup=planned.backup,
         disabled=planned.disabled,
-        track=f"{planned.track.backend}/{planned.track.server}" if planned.track else None,
+        track=encodable(f"{planned.track.backend}/{planned.track.server}") if planned.track else None,
         ssl=planned.ssl if check else None,
-        file=planned.config.file,
+        file=encodable(planned.config.file),
         line=planned.config.line,
     )
 

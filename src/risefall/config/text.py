@@ -105,6 +105,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
 
 
+def encodable(text: str) -> str:
+    """Text for JSON: bytes that were no UTF-8 as U+FFFD."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def render(level: str, file: str, line: int, raw: str, column: int, message: str, help: str) -> str:
     """`file:line:column: level: message`, the line, a caret below the place, the next step."""
     place = f"{file}:{line}" if line else file

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from risefall.config.haproxy.model import Config
+from risefall.config.text import encodable
 from risefall.daemon.outbox import Outbox
 from risefall.engine.native import Event
 from risefall.state.fleet import Fleet
@@ -116,7 +117,7 @@ class Report:
         if self.logger:
             self.logger.log(proxy, level, text)
         if self.stdout:
-            self._object(LineTold(wall_time(), self._names[proxy][0], level, text))
+            self._object(LineTold(wall_time(), encodable(self._names[proxy][0]), level, encodable(text)))
 
     def check(self, fleet: Fleet, index: int, which: int, event: Event) -> None:
         """A result, as an object."""
@@ -126,7 +127,7 @@ class Report:
         self._object(
             CheckTold(
                 wall_time(),
-                self._names[server.proxy][0],
+                encodable(self._names[server.proxy][0]),
                 server.name,
                 ("health", "agent")[which],
                 result.status.name,
@@ -147,7 +148,7 @@ class Report:
             self._object(
                 StateTold(
                     wall_time(),
-                    self._names[server.proxy][0],
+                    encodable(self._names[server.proxy][0]),
                     server.name,
                     status_word(fleet, index),
                     server.op.name,
