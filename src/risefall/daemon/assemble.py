@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from array import array
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -43,9 +44,9 @@ class Seed:
             server = server_state(target, place, now_ms)
             server.tracks = tracks.get(index, -1)
             server.trackers = tuple(trackers.get(index, ()))
-            packed += encode(server)
+            packed += encode(folded(server, TEXTS))
             ends.append(len(packed))
-        self._proxies = encode(proxies)
+        self._proxies = encode([folded(proxy, PROXY_TEXTS) for proxy in proxies])
         self._servers = bytes(packed)
         self._ends = ends
         self._dialect = dialect
@@ -62,7 +63,7 @@ class Seed:
         for end in self._ends:
             server = decode(view[begin:end])
             for name in TEXTS:
-                text = getattr(server, name)
+                text = unfold(getattr(server, name))
                 setattr(server, name, texts.setdefault(text, text))
             for name in NUMBERS:
                 number = getattr(server, name)
@@ -70,11 +71,33 @@ class Seed:
             servers.append(server)
             begin = end
         proxies = msgspec.msgpack.decode(self._proxies, type=list[ProxyState])
+        for proxy in proxies:
+            for name in PROXY_TEXTS:
+                setattr(proxy, name, unfold(getattr(proxy, name)))
         return Fleet(proxies, servers, self._dialect, self._now_ms)
 
 
 TEXTS = ("name", "address", "fqdn", "init_state", "cookie", "check_addr", "agent_addr")
+PROXY_TEXTS = ("name", "balance", "cookie")
 NUMBERS = ("sid", "port", "changed_ms", "slowstart_ms", "maxconn", "maxqueue", "check_port", "agent_port")
+
+
+FOLD = "\0"
+AnyState = TypeVar("AnyState", ServerState, ProxyState)
+
+
+def folded(state: AnyState, names: Sequence[str]) -> AnyState:
+    """A state that can be packed: texts that are no UTF-8 become their bytes, one character each."""
+    for name in names:
+        text = getattr(state, name)
+        if not text.isascii():
+            setattr(state, name, FOLD + text.encode("utf-8", "surrogateescape").decode("latin-1"))
+    return state
+
+
+def unfold(text: str) -> str:
+    """Undoes `folded` for one text."""
+    return text[1:].encode("latin-1").decode("utf-8", "surrogateescape") if text.startswith(FOLD) else text
 
 
 def proxy_state(proxy: Proxy, now_ms: int) -> ProxyState:
