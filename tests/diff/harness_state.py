@@ -395,6 +395,7 @@ COMMANDS = [
         do(Until(log="is UP"), "set server {b}/s1 health stopping"),
         do(Until(log="is UP"), "set server {b}/s1 health up"),
         do(Until(checks="s1+2", status="s1=UP")),
+        server="s1 {s1} check inter 600ms rise 2 fall 3",  # a forced state lasts until the next check: time to be seen
     ),
     story(
         "health-forced-unchecked",
