@@ -10,7 +10,7 @@
 
 #include "engine.h"
 
-enum { EVENTS_A_TURN = 512, COMMANDS_A_TURN = 4096, SITE_MAX = 511 };
+enum { EVENTS_A_TURN = 512, COMMANDS_A_TURN = 4096 };
 
 /* --- opening and closing -------------------------------------------------------------------------------- */
 
@@ -52,6 +52,12 @@ rf_engine *rf_open(const rf_options *options)
         return NULL;
     }
     engine->options = *options;
+    if (engine->options.handshakes == 0)
+        engine->options.handshakes = 64;
+    if (engine->options.processes == 0)
+        engine->options.processes = 64;
+    if (engine->options.sessions_bytes == 0)
+        engine->options.sessions_bytes = 64u << 20;
     engine->random = options->seed ? options->seed : 1;
     engine->gather_ns = options->gather_us * 1000;
     if (!open_parts(engine)) {
@@ -61,14 +67,29 @@ rf_engine *rf_open(const rf_options *options)
     return engine;
 }
 
-static void free_check(struct check *check)
+/* What a check holds besides its place and its address. */
+static void free_parts(rf_engine *engine, struct check *check)
 {
-    rf_program_drop(check->program);
+    struct extras *extras = check->extras;
+    if (extras != NULL) {
+        engine->sessions_bytes -= extras->session != NULL ? extras->session->len : 0;
+        free(extras->session);
+        rf_transport_drop(extras->transport);
+        rf_process_drop(extras->process);
+        free(extras);
+    }
     free(check->facts);
+    check->extras = NULL;
+    check->facts = NULL;
+}
+
+static void free_check(rf_engine *engine, struct check *check)
+{
+    free_parts(engine, check);
+    rf_program_drop(check->program);
     if (check->aim.family == RF_UNIX || check->aim.family == RF_ABSTRACT)
         free(check->addr.path);
     check->program = NULL;
-    check->facts = NULL;
 }
 
 void rf_close(rf_engine *engine)
@@ -80,7 +101,7 @@ void rf_close(rf_engine *engine)
     slots_close(engine);
     for (uint32_t i = 0; i < engine->checks_len; i++) {
         if (check_at(engine, i)->state != CHECK_FREE)
-            free_check(check_at(engine, i));
+            free_check(engine, check_at(engine, i));
     }
     for (uint32_t i = 0; i < CHUNKS_MAX; i++)
         free(engine->chunks[i]);
@@ -167,15 +188,6 @@ static void set_address(struct check *check, const rf_address *to, char *path)
         memcpy(&check->addr, to->addr, to->family == RF_INET ? 4 : 16);
 }
 
-static bool tells_facts(const rf_program *program)
-{
-    for (uint32_t i = 0; i < program->segments_len; i++) {
-        if (program->segments[i].kind != RF_SEG_LITERAL)
-            return true;
-    }
-    return false;
-}
-
 static bool is_sound(const rf_engine *engine, const rf_program *program, const rf_check *from, uint32_t site_len)
 {
     const bool inet = from->to.family == RF_INET && from->to.addr_len == 4;
@@ -184,7 +196,33 @@ static bool is_sound(const rf_engine *engine, const rf_program *program, const r
                        from->to.addr_len < sizeof from->to.addr;
     return program != NULL && (inet || inet6 || local) && from->inter_ms > 0 && from->rise > 0 && from->fall > 0 &&
            from->fastinter_ms >= 0 && from->downinter_ms >= 0 && from->health >= 0 && from->spread_pct >= 0 &&
-           from->spread_pct <= 50 && site_len <= SITE_MAX && program->out_max <= engine->room_len;
+           from->spread_pct <= 50 && site_len <= SITE_MAX && program->bufsize <= engine->options.bufsize &&
+           (!program->needs_tls || (from->transport != NULL && from->transport->spec.tls != NULL)) &&
+           (program->rules[program->rules_len - 1].rule.kind != RF_RULE_PROCESS || from->process != NULL);
+}
+
+/* Of the few checks whose connections go through something, or that have none. */
+static bool fill_extras(struct check *check, const rf_check *from)
+{
+    if (from->transport == NULL && from->process == NULL)
+        return true;
+    struct extras *extras = calloc(1, sizeof *extras);
+    if (extras == NULL)
+        return false;
+    rf_transport_hold(from->transport);
+    rf_process_hold(from->process);
+    extras->transport = from->transport;
+    extras->process = from->process;
+    check->extras = extras;
+    return true;
+}
+
+static uint8_t lane_of(const rf_program *program, const rf_check *from)
+{
+    if (program->rules[program->rules_len - 1].rule.kind == RF_RULE_PROCESS)
+        return LANE_PROCESS;
+    const bool tls = program->needs_tls || (from->transport != NULL && (from->transport->spec.layers & RF_LAYER_TLS));
+    return tls ? LANE_TLS : LANE_PLAIN;
 }
 
 static bool fill(rf_engine *engine, struct check *check, rf_program *program, const rf_check *from, const char *site,
@@ -194,7 +232,7 @@ static bool fill(rf_engine *engine, struct check *check, rf_program *program, co
     memset(check, 0, sizeof *check);
     check->generation = generation;
     char *path = NULL;
-    if (tells_facts(program)) {
+    if (program->tells_facts) {
         check->facts = calloc(1, sizeof *check->facts + site_len);
         if (check->facts == NULL)
             return false;
@@ -204,9 +242,9 @@ static bool fill(rf_engine *engine, struct check *check, rf_program *program, co
             memcpy(check->facts->site, site, site_len);
     }
     const bool sourced = from->from.family != 0 || from->interface[0] != 0;
-    if ((sourced && (check->source = find_source(engine, from)) == NULL) || !copy_path(&from->to, &path)) {
-        free(check->facts);
-        check->facts = NULL;
+    if (!fill_extras(check, from) || (sourced && (check->source = find_source(engine, from)) == NULL) ||
+        !copy_path(&from->to, &path)) {
+        free_parts(engine, check);
         return false;
     }
     check->aim = (struct aim){.inter_ms = from->inter_ms,
@@ -232,6 +270,7 @@ static bool fill(rf_engine *engine, struct check *check, rf_program *program, co
     check->stopped = from->stopped;
     check->slot = RF_NONE;
     check->result.status = RF_INI;
+    check->lane = lane_of(program, from);
     check->state = CHECK_WAITING;
     return true;
 }
@@ -257,7 +296,7 @@ int32_t rf_add(rf_engine *engine, rf_program *program, const rf_check *from, con
     }
     const int32_t result = queue_push(engine, &command);
     if (result != RF_OK) {
-        free_check(check);
+        free_check(engine, check);
         check->state = CHECK_FREE;
         engine->free_checks[engine->free_len++] = index;
     }
@@ -343,7 +382,7 @@ static void remove_check(rf_engine *engine, uint32_t index)
     }
     rf_wheel_unset(engine->wheel, index);
     write_begin(check);
-    free_check(check);
+    free_check(engine, check);
     check->state = CHECK_FREE;
     check->generation++;
     write_end(check);
@@ -515,6 +554,12 @@ void check_over(rf_engine *engine, uint32_t index, const rf_result *result, bool
             check->fails++;
         write_end(check);
         tell(engine, index, &before, health_before, agent);
+        if (result->fleeting) {
+            write_begin(check);
+            check->result.text_len = 0;
+            check->result.text[0] = 0;
+            write_end(check);
+        }
     }
     const int32_t pace = rf_counter_pace(check->health, check->rise, check->fall, check->aim.inter_ms, check->fastinter_ms,
                                          check->downinter_ms);
@@ -605,7 +650,9 @@ uint64_t rf_step(rf_engine *engine, uint64_t now_ns)
     const uint64_t next_ms = rf_wheel_wake_ms(engine->wheel);
     const uint64_t timer_ns = next_ms == RF_NEVER ? RF_NEVER : next_ms * RF_NS_PER_MS;
     const uint64_t queue_ns = slots_next_ns(engine);
-    return timer_ns < queue_ns ? timer_ns : queue_ns;
+    const uint64_t dying_ns = processes_turn(engine);
+    const uint64_t next_ns = timer_ns < queue_ns ? timer_ns : queue_ns;
+    return next_ns < dying_ns ? next_ns : dying_ns;
 }
 
 void rf_statistics_read(rf_engine *engine, rf_statistics *out)
@@ -616,6 +663,9 @@ void rf_statistics_read(rf_engine *engine, rf_statistics *out)
     out->slots = engine->options.slots;
     out->in_flight = engine->in_flight;
     out->suspects_in_flight = engine->suspects;
-    out->waiting = engine->waiting_sound.len + engine->waiting_suspect.len;
+    out->waiting = slots_waiting(engine);
     out->sockets_kept = engine->sockets_kept;
+    out->handshakes = engine->handshakes;
+    out->processes = engine->processes;
+    out->sessions_bytes = engine->sessions_bytes;
 }

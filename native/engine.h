@@ -26,15 +26,26 @@ struct source {
     char interface[16];
 };
 
+/* Of the few checks whose connections go through something, or that are processes. */
+struct extras {
+    rf_transport *transport;
+    rf_process *process;
+    struct tls_session *session;
+};
+
+/* What a check costs besides a slot: handshakes and processes have bounds of their own. */
+enum { LANE_PLAIN, LANE_TLS, LANE_PROCESS, LANES };
+
 struct check {
     rf_program *program;
+    struct extras *extras;
     struct aim aim;
     struct facts *facts; /* only of checks whose request tells facts */
     const struct source *source;
     uint64_t due_ns, tag;
     int32_t fastinter_ms, downinter_ms, rise, fall, health, spread_pct;
     uint32_t generation, slot, next_queued, group, epoch;
-    uint8_t state, klass, enabled, paused, stopped, touched, removed;
+    uint8_t state, klass, enabled, paused, stopped, touched, removed, lane;
     uint8_t addr_len;
     union {
         uint8_t inet[4];
@@ -57,6 +68,10 @@ struct slot {
     uint16_t connection;      /* of the probe, that fd stands for; 0: none */
     uint8_t pool, ready, listed, connecting;
     uint8_t stamps;           /* the socket tells when data came */
+    uint8_t shaking;          /* counts among the handshakes under way */
+    uint32_t shaken_before, shaken_after; /* list of these, oldest first */
+    uint32_t session_bytes;   /* length of its check's TLS session when the run began */
+    int32_t pid;              /* of a process whose pidfd is fd; 0: none */
 };
 
 struct queue { /* of checks, linked by next_queued */
@@ -70,6 +85,13 @@ struct command {
     uint32_t index;
     rf_order order;
     char *path; /* of a RF_SET_TARGET on a UNIX socket; owned */
+};
+
+/* A process that was told to end: once more, harder, at kill_at. */
+struct dying {
+    int32_t pid, pidfd;
+    uint64_t kill_at_ns;
+    bool killed;
 };
 
 struct fault {
@@ -93,11 +115,16 @@ struct rf_engine {
     rf_wheel *wheel;
     struct slot *slots;
     uint8_t *buffers;         /* one stretch of untouched memory; a slot's part is touched when it is first used */
-    size_t buffers_len, buffer_len, room_len;
+    size_t buffers_len, buffer_len;
     uint32_t slots_used, free_plain, free_pool[POOLS];
     uint32_t oldest, newest;  /* of the runs that may be given up */
     uint32_t in_flight, suspects, sockets_kept;
-    struct queue waiting_sound, waiting_suspect;
+    struct queue waiting_sound[LANES], waiting_suspect[LANES];
+    uint32_t shaking_oldest, shaking_newest, handshakes;
+    struct dying *dying;
+    uint32_t dying_len, processes; /* processes: those of slots and the dying */
+    uint32_t sessions_bytes;
+    uint8_t *scratch;         /* of the one probe that moves at a time */
     uint32_t *due;            /* room for the timers of one turn */
 
     int epoll_fd, wake_fd, event_fd;
@@ -140,12 +167,21 @@ void slots_queue(rf_engine *engine, uint32_t index);
 void slots_give_up(rf_engine *engine, uint32_t index); /* ends a run without a verdict */
 void slots_drive(rf_engine *engine, uint32_t slot);    /* moves bytes until the probe has to wait */
 void slots_deadline(rf_engine *engine, uint32_t index);
+uint32_t slots_waiting(const rf_engine *engine);
+
+/* processes.c: external checks under way, and those that have to be ended */
+int process_begin(rf_engine *engine, uint32_t slot);           /* 0, or an errno */
+bool process_ended(rf_engine *engine, struct slot *slot, int32_t *code); /* code: of its exit; 0 to 255, or -1 */
+void process_end(rf_engine *engine, struct slot *slot);        /* ends it, however long that takes */
+uint64_t processes_turn(rf_engine *engine);                    /* until when it wants to be called again */
+void processes_close(rf_engine *engine);
 
 /* net.c: the only file with socket calls */
 int net_connect(rf_engine *engine, struct slot *slot, const struct check *check, const rf_want *want, int *where);
 int net_established(rf_engine *engine, struct slot *slot);
 int net_send(rf_engine *engine, struct slot *slot, const uint8_t *out, uint32_t len, uint32_t *sent);
 int net_receive(rf_engine *engine, struct slot *slot, uint8_t *in, uint32_t max, uint32_t *got, uint64_t *when_ns);
+void net_tell_addresses(struct slot *slot); /* to its probe, both ends of the connection */
 void net_end(rf_engine *engine, struct slot *slot, int32_t how);
 void net_drop(rf_engine *engine, struct slot *slot);
 enum { NET_DONE = 0, NET_AGAIN = -1 }; /* or an errno */

@@ -35,8 +35,9 @@ uint32_t rf_abi(void)
 uint32_t rf_features(void)
 {
 #ifdef RF_HAVE_PCRE2
-    return 1;
+    const uint32_t regexes = 1;
 #else
-    return 0;
+    const uint32_t regexes = 0;
 #endif
+    return regexes | (transport_has_tls() ? 2u : 0u);
 }

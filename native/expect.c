@@ -57,6 +57,10 @@ void expect_suffix(rf_probe *probe, const struct compiled *at)
         result_appendf(result, " (expect regex)");
     else if (rule->expect == RF_EXP_BINARY_REGEX)
         result_appendf(result, " (expect binary regex)");
+    else if (rule->expect == RF_EXP_STRING_LF)
+        result_appendf(result, " (expect log-format string)");
+    else if (rule->expect == RF_EXP_BINARY_LF)
+        result_appendf(result, " (expect log-format binary)");
     else {
         result_appendf(result, rule->expect == RF_EXP_BINARY ? " (expect binary '" : " (expect string '");
         append_pattern(probe, rule);
@@ -65,14 +69,39 @@ void expect_suffix(rf_probe *probe, const struct compiled *at)
     append_comment(probe, rule, true);
 }
 
+/* What every failed expect ends with: its comment, and the code that its `status-code` finds. */
+static int stop(rf_probe *probe, const rf_rule *rule)
+{
+    int64_t code;
+    append_comment(probe, rule, false);
+    if (rule->status_code.len > 0 && format_number(probe, rule->status_code, &code))
+        probe->result.code = (int16_t)code; /* as wide as in HAProxy */
+    return EXPECT_STOP;
+}
+
+/* `on-error` instead of what the check would say by itself; false: the rule has none. */
+static bool own_words(rf_probe *probe, const rf_rule *rule, int32_t status)
+{
+    if (rule->on_error.len == 0)
+        return false;
+    const uint32_t len = format_text(probe, rule->on_error, probe->room, RF_TEXT_MAX);
+    result_set(&probe->result, status, (const char *)probe->room, len < RF_TEXT_MAX ? len : RF_TEXT_MAX);
+    return true;
+}
+
 static int fail(rf_probe *probe, const rf_rule *rule, int32_t default_status, const char *text, size_t len)
 {
     const int32_t status = rule->error_status ? rule->error_status : default_status;
-    const bool own = rule->on_error.len > 0;
-    result_set(&probe->result, status, own ? (const char *)program_at(probe->program, rule->on_error) : text,
-               own ? rule->on_error.len : len);
-    append_comment(probe, rule, false);
-    return EXPECT_STOP;
+    if (!own_words(probe, rule, status))
+        result_set(&probe->result, status, text, len);
+    return stop(probe, rule);
+}
+
+/* Words that no `on-error` replaces. */
+static int fail_fixed(rf_probe *probe, const rf_rule *rule, const char *text)
+{
+    result_set(&probe->result, rule->error_status ? rule->error_status : RF_L7RSP, text, strlen(text));
+    return stop(probe, rule);
 }
 
 static int fail_text(rf_probe *probe, const rf_rule *rule, int32_t default_status, const char *text)
@@ -111,7 +140,7 @@ static bool text_matches(uint16_t match, const uint8_t *text, size_t len, const 
         }
         return false;
     default:
-        return regex_match(regex, text, len) > 0;
+        return regex != NULL && regex_match(regex, text, len) > 0;
     }
 }
 
@@ -130,38 +159,58 @@ static uint32_t element_end(const uint8_t *value, uint32_t from, uint32_t len)
     return len;
 }
 
-static bool value_matches(const rf_probe *probe, const struct compiled *at, const uint8_t *value, uint32_t len)
+/* What a header is compared with: a text of the program, or one that a format gives now. */
+struct wanted {
+    uint16_t match;
+    const uint8_t *text;
+    uint32_t len;
+    const struct regex *regex;
+};
+
+static struct wanted wanted(rf_probe *probe, uint16_t match, rf_span text, rf_format format, const struct regex *regex,
+                            uint8_t *room)
+{
+    if (format.len == 0)
+        return (struct wanted){match, program_at(probe->program, text), text.len, regex};
+    const uint32_t len = format_text(probe, format, room, probe->in_max);
+    return (struct wanted){match, room, len < probe->in_max ? len : probe->in_max, NULL};
+}
+
+static bool value_matches(const struct wanted *want, const uint8_t *value, uint32_t len)
 {
     while (len > 0 && (*value == ' ' || *value == '\t'))
         value++, len--;
     while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
         len--;
-    return text_matches(at->rule.value_match, value, len, program_at(probe->program, at->rule.value), at->rule.value.len,
-                        at->value_re, false);
+    return text_matches(want->match, value, len, want->text, want->len, want->regex, false);
 }
 
-static bool header_matches(const rf_probe *probe, const struct compiled *at)
+static bool line_matches(const rf_rule *rule, const struct wanted *want, const uint8_t *value, uint32_t len)
+{
+    if (rule->expect == RF_EXP_HTTP_FHDR)
+        return value_matches(want, value, len);
+    for (uint32_t from = 0; from <= len;) {
+        const uint32_t end = element_end(value, from, len);
+        if (value_matches(want, value + from, end - from))
+            return true;
+        from = end + 1;
+    }
+    return false;
+}
+
+static bool header_matches(rf_probe *probe, const struct compiled *at)
 {
     const rf_rule *rule = &at->rule;
+    const struct wanted name =
+        wanted(probe, rule->name_match, rule->name, rule->name_format, at->name_re, probe->room);
+    const struct wanted value = wanted(probe, rule->value_match, rule->value, rule->value_format, at->value_re,
+                                       probe->room + probe->in_max);
     for (uint32_t i = 0; i < probe->http.headers_len; i++) {
         const struct http_header *header = &probe->http.headers[i];
-        if (!text_matches(rule->name_match, probe->in + header->name, header->name_len, program_at(probe->program, rule->name),
-                          rule->name.len, at->name_re, true))
+        if (!text_matches(name.match, probe->in + header->name, header->name_len, name.text, name.len, name.regex, true))
             continue;
-        if (rule->value_match == RF_MATCH_NONE)
+        if (rule->value_match == RF_MATCH_NONE || line_matches(rule, &value, probe->in + header->value, header->value_len))
             return true;
-        const uint8_t *value = probe->in + header->value;
-        if (rule->expect == RF_EXP_HTTP_FHDR) {
-            if (value_matches(probe, at, value, header->value_len))
-                return true;
-            continue;
-        }
-        for (uint32_t from = 0; from <= header->value_len;) {
-            const uint32_t end = element_end(value, from, header->value_len);
-            if (value_matches(probe, at, value + from, end - from))
-                return true;
-            from = end + 1;
-        }
     }
     return false;
 }
@@ -169,13 +218,12 @@ static bool header_matches(const rf_probe *probe, const struct compiled *at)
 static int broken_reply(rf_probe *probe, const rf_rule *rule)
 {
     result_set(&probe->result, RF_L7RSP, NULL, 0);
-    append_comment(probe, rule, false);
-    return EXPECT_STOP;
+    return stop(probe, rule);
 }
 
 static bool reads_body(const rf_rule *rule)
 {
-    return rule->expect == RF_EXP_HTTP_STRING || rule->expect == RF_EXP_HTTP_RSTRING;
+    return rule->expect == RF_EXP_HTTP_STRING || rule->expect == RF_EXP_HTTP_RSTRING || rule->expect == RF_EXP_STRING_LF;
 }
 
 static int eval_body(rf_probe *probe, const struct compiled *at, bool last_read)
@@ -193,9 +241,19 @@ static int eval_body(rf_probe *probe, const struct compiled *at, bool last_read)
                            (rule->min_recv > 0 && len < (uint32_t)rule->min_recv);
     if (too_short && !last_read && !probe->http.broken)
         return EXPECT_WAIT;
-    int match = rule->expect == RF_EXP_HTTP_STRING
-                    ? find(body, len, program_at(probe->program, rule->pattern), rule->pattern.len) != NULL
-                    : regex_match(at->pattern_re, body, len);
+    int match;
+    if (rule->expect == RF_EXP_STRING_LF) {
+        const uint32_t wants = format_text(probe, rule->format, probe->room, probe->in_max);
+        if (wants == 0)
+            return fail_fixed(probe, rule, "log-format string evaluated to an empty string");
+        if (len < wants && !last_read && !probe->http.broken)
+            return EXPECT_WAIT;
+        match = wants <= probe->in_max && find(body, len, probe->room, wants) != NULL;
+    } else if (rule->expect == RF_EXP_HTTP_STRING) {
+        match = find(body, len, program_at(probe->program, rule->pattern), rule->pattern.len) != NULL;
+    } else {
+        match = regex_match(at->pattern_re, body, len);
+    }
     if (match < 0)
         return fail_text(probe, rule, RF_L7RSP, "regex match limit exceeded");
     if (!match && probe->http.broken) /* what came before the fault may decide, what would have come after cannot */
@@ -238,44 +296,39 @@ static int eval_http(rf_probe *probe, const struct compiled *at, bool last_read)
     const bool negate = (rule->flags & RF_RULE_NEGATE) != 0;
     if (match != negate)
         return EXPECT_GO_ON;
-    if (probe->http.reason_len == 0 && (probe->program->flags & RF_PROG_NO_REASON_TEXT)) {
-        const int stop = fail_text(probe, rule, RF_L7STS, "");
-        if (rule->on_error.len == 0) {
-            result_set(&probe->result, probe->result.status, NULL, 0);
-            result_appendf(&probe->result, "%s(%s) at step %d",
-                           negate ? "TCPCHK matched unwanted content" : "TCPCHK did not match content",
-                           rule->expect == RF_EXP_HTTP_STATUS    ? "status codes"
-                           : rule->expect == RF_EXP_HTTP_RSTATUS ? "status regex"
-                                                                 : "header pattern",
-                           rule->step);
-            append_comment(probe, rule, false);
-        }
-        return stop;
+    if (probe->http.reason_len == 0 && rule->on_error.len == 0 && (probe->program->flags & RF_PROG_NO_REASON_TEXT)) {
+        result_set(&probe->result, rule->error_status ? rule->error_status : RF_L7STS, NULL, 0);
+        result_appendf(&probe->result, "%s(%s) at step %d",
+                       negate ? "TCPCHK matched unwanted content" : "TCPCHK did not match content",
+                       rule->expect == RF_EXP_HTTP_STATUS    ? "status codes"
+                       : rule->expect == RF_EXP_HTTP_RSTATUS ? "status regex"
+                                                             : "header pattern",
+                       rule->step);
+        return stop(probe, rule);
     }
     return fail(probe, rule, RF_L7STS, (const char *)probe->in + probe->http.reason, probe->http.reason_len);
 }
 
 /* --- bytes ------------------------------------------------------------------------------------------------ */
 
-/* The upper-case hex dump goes where requests are put together: program.c has seen to the room. */
+/* The upper-case hex dump goes where requests are put together, and no further than HAProxy's buffer for it. */
 static int match_hex(const rf_probe *probe, const struct regex *regex)
 {
     static const char DIGITS[] = "0123456789ABCDEF";
-    for (uint32_t i = 0; i < probe->in_len; i++) {
+    const uint32_t len = probe->in_len < probe->in_max / 2 ? probe->in_len : probe->in_max / 2;
+    for (uint32_t i = 0; i < len; i++) {
         probe->room[2 * i] = (uint8_t)DIGITS[probe->in[i] >> 4];
         probe->room[2 * i + 1] = (uint8_t)DIGITS[probe->in[i] & 15];
     }
-    return regex_match(regex, probe->room, 2 * (size_t)probe->in_len);
+    return regex_match(regex, probe->room, 2 * (size_t)len);
 }
 
 static int match_bytes(const rf_probe *probe, const struct compiled *at)
 {
     const rf_rule *rule = &at->rule;
     switch (rule->expect) {
-    case RF_EXP_REGEX: {
-        const uint8_t *nul = memchr(probe->in, 0, probe->in_len);
-        return regex_match(at->pattern_re, probe->in, nul ? (size_t)(nul - probe->in) : probe->in_len);
-    }
+    case RF_EXP_REGEX:
+        return regex_match(at->pattern_re, probe->in, probe->in_len);
     case RF_EXP_BINARY_REGEX:
         return match_hex(probe, at->pattern_re);
     default:
@@ -283,11 +336,27 @@ static int match_bytes(const rf_probe *probe, const struct compiled *at)
     }
 }
 
+static const char *kind_of(uint16_t expect)
+{
+    switch (expect) {
+    case RF_EXP_BINARY:
+        return "binary";
+    case RF_EXP_REGEX:
+        return "regex";
+    case RF_EXP_BINARY_REGEX:
+        return "binary regex";
+    case RF_EXP_STRING_LF:
+        return "log-format string";
+    default:
+        return "log-format binary";
+    }
+}
+
 static int mismatch(rf_probe *probe, const rf_rule *rule, bool negate)
 {
     const int32_t status = rule->error_status ? rule->error_status : RF_L7RSP;
-    if (rule->on_error.len > 0)
-        return fail(probe, rule, RF_L7RSP, NULL, 0);
+    if (own_words(probe, rule, status))
+        return stop(probe, rule);
     result_set(&probe->result, status, NULL, 0);
     if (probe->program->flags & RF_PROG_TCPCHECK) {
         result_appendf(&probe->result, negate ? "TCPCHK matched unwanted content" : "TCPCHK did not match content");
@@ -296,15 +365,10 @@ static int mismatch(rf_probe *probe, const rf_rule *rule, bool negate)
             append_pattern(probe, rule);
             result_appendf(&probe->result, "' at step %d", rule->step);
         } else {
-            result_appendf(&probe->result, " (%s) at step %d",
-                           rule->expect == RF_EXP_BINARY  ? "binary"
-                           : rule->expect == RF_EXP_REGEX ? "regex"
-                                                          : "binary regex",
-                           rule->step);
+            result_appendf(&probe->result, " (%s) at step %d", kind_of(rule->expect), rule->step);
         }
     }
-    append_comment(probe, rule, false);
-    return EXPECT_STOP;
+    return stop(probe, rule);
 }
 
 static int empty_response(rf_probe *probe, const rf_rule *rule)
@@ -314,6 +378,61 @@ static int empty_response(rf_probe *probe, const rf_rule *rule)
     result_appendf(&probe->result, "TCPCHK got an empty response at step %d", rule->step);
     append_comment(probe, rule, !(probe->program->flags & RF_PROG_BARE_COMMENT));
     return EXPECT_STOP;
+}
+
+/* A pattern that a format gives: its own length decides how long to wait. */
+static int eval_format(rf_probe *probe, const rf_rule *rule, bool last_read)
+{
+    uint32_t len = format_text(probe, rule->format, probe->room, probe->in_max);
+    if (len == 0)
+        return fail_fixed(probe, rule, "log-format string evaluated to an empty string");
+    if (len > probe->in_max)
+        len = probe->in_max;
+    if (rule->expect == RF_EXP_BINARY_LF) {
+        const int32_t bytes = unhex(probe->room, len);
+        if (bytes < 0)
+            return fail_fixed(probe, rule, "Failed to parse hexastring resulting of eval of a log-format string");
+        len = (uint32_t)bytes;
+    }
+    if (probe->in_len < len && !last_read)
+        return EXPECT_WAIT;
+    const bool match = find(probe->in, probe->in_len, probe->room, len) != NULL;
+    if (!match && !last_read && rule->min_recv == -1)
+        return EXPECT_WAIT;
+    const bool negate = (rule->flags & RF_RULE_NEGATE) != 0;
+    return match != negate ? EXPECT_GO_ON : mismatch(probe, rule, negate);
+}
+
+/* A reply of a protocol with a reader of its own. */
+static int eval_preset(rf_probe *probe, const rf_rule *rule, bool last_read)
+{
+    struct preset_reply reply = {0};
+    const bool last_rule = probe->rule + 1 == probe->program->rules_len;
+    enum { FRAME_HEAD = 4 };
+    int found;
+    switch (rule->expect) {
+    case RF_EXP_LDAP:
+        found = preset_ldap(probe->in, probe->in_len, last_read, &reply);
+        break;
+    case RF_EXP_SPOP:
+        found = preset_spop(probe->in, probe->in_len, last_read, probe->in_max - FRAME_HEAD,
+                            (probe->program->flags & RF_PROG_SPOP_CAPABILITIES) != 0, &reply);
+        break;
+    default:
+        found = preset_mysql(probe->in, probe->in_len, last_read, rule->expect == RF_EXP_MYSQL_OK, last_rule, &reply);
+    }
+    if (found == PRESET_WAIT)
+        return EXPECT_WAIT;
+    if (found == PRESET_BAD) {
+        probe->result.code = reply.code;
+        result_set(&probe->result, reply.status, reply.text, reply.len);
+        return stop(probe, rule);
+    }
+    if (last_rule) {
+        result_set(&probe->result, RF_L7OK, reply.text, reply.len);
+        probe->result.fleeting = 1;
+    }
+    return EXPECT_GO_ON;
 }
 
 static int eval_agent(rf_probe *probe, bool last_read)
@@ -338,12 +457,16 @@ static int eval_bytes(rf_probe *probe, const struct compiled *at, bool last_read
         return last_read ? empty_response(probe, rule) : EXPECT_WAIT;
     if (rule->expect == RF_EXP_AGENT)
         return eval_agent(probe, last_read);
+    if (rule->expect >= RF_EXP_MYSQL)
+        return eval_preset(probe, rule, last_read);
     if (!last_read && rule->min_recv > 0 && probe->in_len < (uint32_t)rule->min_recv)
         return EXPECT_WAIT;
     const bool negate = (rule->flags & RF_RULE_NEGATE) != 0;
     const bool whole = rule->expect == RF_EXP_STRING || rule->expect == RF_EXP_BINARY;
     if (whole && probe->in_len < rule->pattern.len && !last_read)
         return EXPECT_WAIT;
+    if (rule->expect >= RF_EXP_STRING_LF)
+        return eval_format(probe, rule, last_read);
     const int match = match_bytes(probe, at);
     if (match < 0)
         return fail_text(probe, rule, RF_L7RSP, "regex match limit exceeded");

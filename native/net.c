@@ -39,29 +39,51 @@ void rf_inject(rf_engine *engine, int32_t call, int32_t error, uint32_t times)
     engine->faults[call] = (struct fault){error, times};
 }
 
-static socklen_t to_sockaddr(const struct check *check, uint16_t port, struct sockaddr_storage *out)
+/* Where a connection goes; bytes: the address, or the path of a local one. */
+struct goal {
+    uint8_t family, len;
+    uint16_t port;
+    uint32_t scope;
+    const void *bytes;
+};
+
+static struct goal goal_of(const struct check *check, const rf_want *want)
+{
+    if (want->to != NULL)
+        return (struct goal){want->to->family, want->to->addr_len, want->port, want->to->scope, want->to->addr};
+    const bool local = check->aim.family == RF_UNIX || check->aim.family == RF_ABSTRACT;
+    return (struct goal){check->aim.family, check->addr_len, want->port, check->scope,
+                         local ? (const void *)check->addr.path : (const void *)&check->addr};
+}
+
+static bool is_local(const struct goal *goal)
+{
+    return goal->family == RF_UNIX || goal->family == RF_ABSTRACT;
+}
+
+static socklen_t to_sockaddr(const struct goal *goal, struct sockaddr_storage *out)
 {
     memset(out, 0, sizeof *out);
-    if (check->aim.family == RF_INET) {
+    if (goal->family == RF_INET) {
         struct sockaddr_in *in = (struct sockaddr_in *)out;
         in->sin_family = AF_INET;
-        in->sin_port = htons(port);
-        memcpy(&in->sin_addr, check->addr.inet, 4);
+        in->sin_port = htons(goal->port);
+        memcpy(&in->sin_addr, goal->bytes, 4);
         return sizeof *in;
     }
-    if (check->aim.family == RF_INET6) {
+    if (goal->family == RF_INET6) {
         struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
         in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons(port);
-        in6->sin6_scope_id = check->scope;
-        memcpy(&in6->sin6_addr, check->addr.inet6, 16);
+        in6->sin6_port = htons(goal->port);
+        in6->sin6_scope_id = goal->scope;
+        memcpy(&in6->sin6_addr, goal->bytes, 16);
         return sizeof *in6;
     }
     struct sockaddr_un *un = (struct sockaddr_un *)out;
-    const size_t offset = check->aim.family == RF_ABSTRACT ? 1 : 0;
+    const size_t offset = goal->family == RF_ABSTRACT ? 1 : 0;
     un->sun_family = AF_UNIX;
-    memcpy(un->sun_path + offset, check->addr.path, check->addr_len);
-    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + offset + check->addr_len + (offset ? 0 : 1));
+    memcpy(un->sun_path + offset, goal->bytes, goal->len);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + offset + goal->len + (offset ? 0 : 1));
 }
 
 static int bind_source(int fd, const struct source *source)
@@ -72,8 +94,7 @@ static int bind_source(int fd, const struct source *source)
     if (source->from.family != RF_INET && source->from.family != RF_INET6)
         return 0;
     const int one = 1;
-    struct check like = {.aim.family = source->from.family, .scope = source->from.scope};
-    memcpy(&like.addr, source->from.addr, source->from.addr_len <= 16 ? source->from.addr_len : 16);
+    struct goal like = {source->from.family, source->from.addr_len, 0, source->from.scope, source->from.addr};
     /* Every port of the range in turn; without a range the kernel chooses, and only at connect(). */
     if (source->from.port == 0)
         (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -82,7 +103,8 @@ static int bind_source(int fd, const struct source *source)
     uint16_t last = source->port_max > source->from.port ? source->port_max : source->from.port;
     for (uint32_t port = source->from.port; port <= last; port++) {
         struct sockaddr_storage addr;
-        const socklen_t len = to_sockaddr(&like, (uint16_t)port, &addr);
+        like.port = (uint16_t)port;
+        const socklen_t len = to_sockaddr(&like, &addr);
         if (bind(fd, (struct sockaddr *)&addr, len) == 0)
             return 0;
         if (errno != EADDRINUSE)
@@ -91,9 +113,9 @@ static int bind_source(int fd, const struct source *source)
     return errno;
 }
 
-static int make_socket(rf_engine *engine, struct slot *slot, const struct check *check)
+static int make_socket(rf_engine *engine, struct slot *slot, const struct check *check, uint8_t family)
 {
-    const int domain = check->aim.family == RF_INET ? AF_INET : check->aim.family == RF_INET6 ? AF_INET6 : AF_UNIX;
+    const int domain = family == RF_INET ? AF_INET : family == RF_INET6 ? AF_INET6 : AF_UNIX;
     const int fd = inject(engine, RF_CALL_SOCKET) ? -1 : socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return errno;
@@ -127,38 +149,79 @@ void net_drop(rf_engine *engine, struct slot *slot)
     slot->pool = POOL_NONE;
 }
 
+/* A socket for this connection: the one that the slot keeps, where it is of the right kind, or a new one. */
+static int socket_for(rf_engine *engine, struct slot *slot, const struct check *check, const rf_want *want, uint8_t family)
+{
+    const bool inet = family == RF_INET || family == RF_INET6;
+    const bool keep = check->source == NULL && inet && !(want->how & RF_HOW_FRESH_SOCKET);
+    const uint8_t pool = !keep ? POOL_NONE : family == RF_INET ? POOL_INET : POOL_INET6;
+    if (slot->fd >= 0 && slot->pool == pool)
+        return 0;
+    net_drop(engine, slot);
+    const int error = make_socket(engine, slot, check, family);
+    if (error != 0)
+        return error;
+    slot->pool = pool;
+    if (keep)
+        engine->sockets_kept++;
+    return 0;
+}
+
 /* Begins a connection. NET_DONE: established at once, NET_AGAIN: under way, else an errno and <where> it arose. */
 int net_connect(rf_engine *engine, struct slot *slot, const struct check *check, const rf_want *want, int *where)
 {
-    if (slot->fd < 0) {
-        *where = RF_AT_SOCKET;
-        const int error = make_socket(engine, slot, check);
-        if (error != 0)
-            return error;
-        const bool keep = check->source == NULL && (check->aim.family == RF_INET || check->aim.family == RF_INET6) &&
-                          !(want->how & RF_HOW_FRESH_SOCKET);
-        slot->pool = !keep ? POOL_NONE : check->aim.family == RF_INET ? POOL_INET : POOL_INET6;
-        if (keep)
-            engine->sockets_kept++;
-    }
+    const struct goal goal = goal_of(check, want);
+    *where = RF_AT_SOCKET;
+    const int error = socket_for(engine, slot, check, want, goal.family);
+    if (error != 0)
+        return error;
     /* HAProxy counts a UNIX socket that cannot be reached among those that could not be made (SOCKERR, run on 2.6). */
-    *where = check->aim.family == RF_UNIX || check->aim.family == RF_ABSTRACT ? RF_AT_SOCKET : RF_AT_CONNECT;
+    *where = is_local(&goal) ? RF_AT_SOCKET : RF_AT_CONNECT;
     slot->connection = want->connection;
     slot->ready = 0;
     slot->connecting = 1;
-    if ((want->how & RF_HOW_QUIET_ACK) && check->aim.family != RF_UNIX && check->aim.family != RF_ABSTRACT) {
+    if ((want->how & RF_HOW_QUIET_ACK) && !is_local(&goal)) {
         const int off = 0;
         (void)setsockopt(slot->fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);
     }
     struct sockaddr_storage addr;
-    const socklen_t len = to_sockaddr(check, want->port, &addr);
+    const socklen_t len = to_sockaddr(&goal, &addr);
     const int result = inject(engine, RF_CALL_CONNECT) ? -1 : connect(slot->fd, (struct sockaddr *)&addr, len);
     if (result == 0)
         return NET_DONE;
     if (errno == EINPROGRESS)
         return NET_AGAIN;
     /* An INET connect() says EAGAIN when no local port is left, a UNIX one when the backlog is full. */
-    return errno == EAGAIN && check->aim.family != RF_UNIX && check->aim.family != RF_ABSTRACT ? EADDRNOTAVAIL : errno;
+    return errno == EAGAIN && !is_local(&goal) ? EADDRNOTAVAIL : errno;
+}
+
+static void from_sockaddr(const struct sockaddr_storage *from, rf_address *out)
+{
+    *out = (rf_address){0};
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)from;
+        *out = (rf_address){.family = RF_INET, .addr_len = 4, .port = ntohs(in->sin_port)};
+        memcpy(out->addr, &in->sin_addr, 4);
+    } else if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
+        *out = (rf_address){.family = RF_INET6, .addr_len = 16, .port = ntohs(in6->sin6_port)};
+        memcpy(out->addr, &in6->sin6_addr, 16);
+    } else {
+        out->family = RF_UNIX;
+    }
+}
+
+void net_tell_addresses(struct slot *slot)
+{
+    struct sockaddr_storage ends[2];
+    rf_address local = {0}, remote = {0};
+    socklen_t len = sizeof ends[0];
+    if (getsockname(slot->fd, (struct sockaddr *)&ends[0], &len) == 0)
+        from_sockaddr(&ends[0], &local);
+    len = sizeof ends[1];
+    if (getpeername(slot->fd, (struct sockaddr *)&ends[1], &len) == 0)
+        from_sockaddr(&ends[1], &remote);
+    rf_probe_addresses(&slot->probe, &local, &remote);
 }
 
 /* What became of a connect under way, once epoll has said something of it. */

@@ -67,6 +67,25 @@ int regex_match(const struct regex *regex, const uint8_t *text, size_t len)
     return found == PCRE2_ERROR_NOMATCH ? 0 : -1;
 }
 
+int regex_find(const struct regex *regex, const uint8_t *text, size_t len, bool inside, struct regex_span groups[REGEX_GROUPS_MAX])
+{
+    pcre2_match_data *data = pcre2_match_data_create(REGEX_GROUPS_MAX, NULL);
+    if (data == NULL)
+        return -1;
+    int found = pcre2_match(regex->code, text, len, 0, inside ? PCRE2_NOTBOL : 0, data, regex->context);
+    const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(data);
+    if (found == 0)
+        found = REGEX_GROUPS_MAX; /* there are more groups than that */
+    for (int i = 0; i < found; i++) {
+        const bool set = ends[2 * i] != PCRE2_UNSET && ends[2 * i] <= ends[2 * i + 1];
+        groups[i] = (struct regex_span){set ? (uint32_t)ends[2 * i] : 0, set ? (uint32_t)(ends[2 * i + 1] - ends[2 * i]) : 0};
+    }
+    pcre2_match_data_free(data);
+    if (found > 0)
+        return found;
+    return found == PCRE2_ERROR_NOMATCH ? 0 : -1;
+}
+
 #else
 
 void regex_free(struct regex *regex)
@@ -84,6 +103,12 @@ struct regex *regex_new(const uint8_t *pattern, uint32_t len, bool caseless, cha
 int regex_match(const struct regex *regex, const uint8_t *text, size_t len)
 {
     (void)regex, (void)text, (void)len;
+    return -1;
+}
+
+int regex_find(const struct regex *regex, const uint8_t *text, size_t len, bool inside, struct regex_span groups[REGEX_GROUPS_MAX])
+{
+    (void)regex, (void)text, (void)len, (void)inside, (void)groups;
     return -1;
 }
 #endif

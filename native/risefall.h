@@ -67,20 +67,141 @@ typedef struct {
     uint32_t at, len;
 } rf_span;
 
-/* Pieces that a SEND puts together; LITERAL is bytes of the blob, the others are facts of the check. */
-enum {
-    RF_SEG_LITERAL = 0,
-    RF_SEG_STATE = 1,  /* word that rf_command last set as state_text */
-    RF_SEG_SITE = 2,   /* constant text given to rf_add, such as "; address=...; name=b/s; node=n" */
-    RF_SEG_WEIGHT = 3, /* effective weight, decimal */
-    RF_SEG_TOTAL = 4   /* total weight of the check's group, decimal */
-};
+/* One operation of a log-format or a sample expression (sample.h). A format is a run of them: TEXT appends, a fetch gives a
+ * value, converters change it, EMIT appends it. An expression alone has no TEXT and no EMIT. */
 typedef struct {
-    uint32_t kind;
-    rf_span text;
-} rf_segment;
+    uint32_t code;           /* RF_OP_, RF_FETCH_ or RF_CONV_ */
+    int32_t regex;           /* of a converter: 1 + its place among the program's regexes; filled in by rf_program_new */
+    int64_t number, number2;
+    rf_span text, other;
+} rf_op;
+enum {
+    RF_OP_TEXT = 0,        /* appends text */
+    RF_OP_EMIT = 1,        /* appends the value */
+    RF_OP_FACT = 2,        /* appends the number-th text of the site given to rf_add */
+    RF_OP_STATE = 3,       /* appends the word that rf_command last set as state_text */
+    RF_OP_WEIGHT = 4,      /* appends the effective weight */
+    RF_OP_TOTAL = 5,       /* appends the total weight of the check's group */
+    RF_OP_HEADER = 6,      /* SEND: begins a header, its name is text; nothing of it is said if its value turns out empty */
+    RF_OP_HEADER_END = 7,
+    RF_OP_NO_BODY = 9,     /* SEND: text, if the body, the last number operations of this format, gives nothing */
+    RF_OP_LENGTH = 8       /* SEND: a content-length header for the body: the last number operations of this format;
+                            * number2: also when they give nothing */
+};
+enum { RF_EMIT_QUOTE = 1, RF_EMIT_ESCAPE = 2, RF_EMIT_DASH = 4 }; /* number of RF_OP_EMIT, or-ed; DASH: `-` for nothing */
+/* Fetches: each begins an expression. */
+enum {
+    RF_FETCH_TEXT = 100,       /* text */
+    RF_FETCH_BIN = 101,        /* text, as binary */
+    RF_FETCH_INT = 102,        /* number */
+    RF_FETCH_BOOL = 103,       /* number */
+    RF_FETCH_FACT = 104,       /* the number-th text of the site */
+    RF_FETCH_DATE = 105,       /* time of day, plus number; number2: RF_UNIT_ */
+    RF_FETCH_DATE_US = 106,    /* microseconds of the running second */
+    RF_FETCH_RAND = 107,       /* number: below it, 0: any 32 bits */
+    RF_FETCH_UUID = 108,       /* version 4 */
+    RF_FETCH_VAR = 109,        /* number: of the variable; number2 1: text where it is unset */
+    RF_FETCH_PAYLOAD = 110,    /* number: offset, number2: length, 0: all the rest */
+    RF_FETCH_PAYLOAD_LV = 111, /* low 32 bits of number: offset of the length, high: RF_LV_; of number2: size of the length, high:
+                                * offset of the payload from where RF_LV_ says */
+    RF_FETCH_LEN = 112,
+    RF_FETCH_STATUS = 113,
+    RF_FETCH_HDR = 114,        /* text: name, empty: any; number: which one, negative from the last, 0: the last */
+    RF_FETCH_FHDR = 115,       /* the same, values are not split on commas */
+    RF_FETCH_HDR_CNT = 116,
+    RF_FETCH_FHDR_CNT = 117,
+    RF_FETCH_VER = 118,
+    RF_FETCH_BODY = 119,
+    RF_FETCH_BODY_LEN = 120,
+    RF_FETCH_HDRS = 121,
+    RF_FETCH_HDR_NAMES = 122,  /* text: what stands between them */
+    RF_FETCH_LAST = 122
+};
+enum { RF_UNIT_S = 0, RF_UNIT_MS = 1, RF_UNIT_US = 2 };
+enum { RF_LV_START = 0, RF_LV_FORWARD = 1, RF_LV_BACK = 2 };
+/* Converters: each changes the value before it. An operand is number; with number2 1 the number-th variable. */
+enum {
+    RF_CONV_ADD = 200,
+    RF_CONV_SUB = 201,
+    RF_CONV_MUL = 202,
+    RF_CONV_DIV = 203,
+    RF_CONV_MOD = 204,
+    RF_CONV_AND = 205,
+    RF_CONV_OR = 206,
+    RF_CONV_XOR = 207,
+    RF_CONV_NEG = 208,
+    RF_CONV_CPL = 209,
+    RF_CONV_NOT = 210,
+    RF_CONV_BOOL = 211,
+    RF_CONV_ODD = 212,
+    RF_CONV_EVEN = 213,
+    RF_CONV_INT = 214, /* only the cast */
+    RF_CONV_TEXT = 215,
+    RF_CONV_LOWER = 216,
+    RF_CONV_UPPER = 217,
+    RF_CONV_LENGTH = 218,
+    RF_CONV_BYTES = 219,    /* number: offset, number2: length, -1: the rest */
+    RF_CONV_LTRIM = 220,    /* text: characters */
+    RF_CONV_RTRIM = 221,    /* text */
+    RF_CONV_CUT_CRLF = 222,
+    RF_CONV_CONCAT = 223,   /* text, the number-th variable where number2 is 1, other */
+    RF_CONV_FIELD = 224,    /* number: which one, number2: how many, 0: all; text: delimiters */
+    RF_CONV_WORD = 225,     /* the same */
+    RF_CONV_REGSUB = 226,   /* regex (text: its pattern), other: replacement, number: RF_REGSUB_ */
+    RF_CONV_HEX = 227,
+    RF_CONV_HEX2I = 228,
+    RF_CONV_BASE64 = 229,
+    RF_CONV_B64DEC = 230,
+    RF_CONV_UB64ENC = 231,
+    RF_CONV_UB64DEC = 232,
+    RF_CONV_URL_DEC = 233,  /* number 1: `+` is a blank everywhere */
+    RF_CONV_URL_ENC = 234,
+    RF_CONV_JSON = 235,     /* number: RF_JSON_ */
+    RF_CONV_STRCMP = 236,   /* with the number-th variable */
+    RF_CONV_IIF = 237,      /* text when true, other when false */
+    RF_CONV_HTONL = 238,
+    RF_CONV_BE2DEC = 239,   /* text: separator, number: bytes a piece, number2 1: no shorter last piece */
+    RF_CONV_BE2HEX = 240,
+    RF_CONV_CRC32 = 241,    /* hashes: number 1: avalanche */
+    RF_CONV_CRC32C = 242,
+    RF_CONV_DJB2 = 243,
+    RF_CONV_SDBM = 244,
+    RF_CONV_LTIME = 246,    /* text: strftime's format, number: offset */
+    RF_CONV_UTIME = 247,
+    RF_CONV_HTTP_DATE = 248, /* number: offset, number2: RF_UNIT_ */
+    RF_CONV_SET_VAR = 249,  /* number: of the variable */
+    RF_CONV_UNSET_VAR = 250,
+    RF_CONV_HOST_ONLY = 251,
+    RF_CONV_PORT_ONLY = 252,
+    RF_CONV_LAST = 252
+};
+/* One format evaluated by itself, for tests and fuzzing. */
+typedef struct {
+    const rf_op *ops;
+    const uint8_t *blob, *in, *site; /* in: what the peer sent. site: see rf_probe_new */
+    uint32_t ops_len, blob_len, in_len;
+    uint8_t http, as_number; /* in is parsed as a reply; an expression, whose number is written: a status-code */
+    uint16_t site_len;
+    int32_t weight, total_weight;
+    uint64_t now_ns; /* since 1970 */
+} rf_sample_case;
+/* Length of what was written, more than out_max where it was cut; negative: refused. */
+int64_t rf_sample_test(const rf_sample_case *given, uint8_t *out, uint32_t out_max);
+enum { RF_REGSUB_GLOBAL = 1, RF_REGSUB_CASELESS = 2 };
+enum { RF_JSON_ASCII = 0, RF_JSON_UTF8 = 1, RF_JSON_UTF8S = 2, RF_JSON_UTF8P = 3, RF_JSON_UTF8PS = 4 };
+/* A run of operations. */
+typedef struct {
+    uint32_t at, len;
+} rf_format;
 
-enum { RF_RULE_CONNECT = 1, RF_RULE_SEND = 2, RF_RULE_EXPECT = 3 };
+enum {
+    RF_RULE_CONNECT = 1,
+    RF_RULE_SEND = 2,
+    RF_RULE_EXPECT = 3,
+    RF_RULE_SET = 4,    /* set-var: the value of format, an expression; with RF_RULE_TEXT the text that a format gives */
+    RF_RULE_UNSET = 5,
+    RF_RULE_PROCESS = 6 /* external-check: the only rule of its program */
+};
 
 /* Patterns of an EXPECT. The HTTP_ ones read a parsed reply, the others the bytes as they came. */
 enum {
@@ -92,9 +213,15 @@ enum {
     RF_EXP_HTTP_FHDR = 6,    /* the same on whole header lines */
     RF_EXP_AGENT = 7,        /* one line of agent words (spec 4.2) */
     RF_EXP_STRING = 8,       /* pattern: bytes anywhere */
-    RF_EXP_REGEX = 9,        /* pattern: regex on the bytes up to the first NUL */
+    RF_EXP_REGEX = 9,        /* pattern: regex on the bytes */
     RF_EXP_BINARY = 10,      /* as STRING; only messages differ */
-    RF_EXP_BINARY_REGEX = 11 /* pattern: regex on the upper-case hex dump */
+    RF_EXP_BINARY_REGEX = 11, /* pattern: regex on the upper-case hex dump */
+    RF_EXP_STRING_LF = 12,    /* format: bytes anywhere (of the body, in an HTTP program) */
+    RF_EXP_BINARY_LF = 13,    /* the same, hexadecimal digits */
+    RF_EXP_MYSQL = 14,        /* the first packet; the last rule of its list tells the server's version */
+    RF_EXP_MYSQL_OK = 15,     /* the packet behind the first */
+    RF_EXP_LDAP = 16,         /* the answer to a bind */
+    RF_EXP_SPOP = 17          /* an AGENT-HELLO */
 };
 
 enum { RF_MATCH_NONE = 0, RF_MATCH_STR = 1, RF_MATCH_BEG = 2, RF_MATCH_END = 3, RF_MATCH_SUB = 4, RF_MATCH_REG = 5 };
@@ -102,10 +229,17 @@ enum { RF_MATCH_NONE = 0, RF_MATCH_STR = 1, RF_MATCH_BEG = 2, RF_MATCH_END = 3, 
 enum {
     RF_RULE_NEGATE = 1,  /* `!` */
     RF_RULE_LINGER = 2,  /* CONNECT: end this connection with FIN, not RST */
-    RF_RULE_IMPLICIT = 4 /* CONNECT that no rule asked for: "initial connection step", no success text */
+    RF_RULE_IMPLICIT = 4, /* CONNECT that no rule asked for: "initial connection step", no success text */
+    RF_RULE_DEFAULT = 8,  /* CONNECT: with the layers, SNI and ALPN of the check's transport, and those of its own */
+    RF_RULE_HEX = 16,     /* SEND: the format gives hexadecimal digits */
+    RF_RULE_TEXT = 32     /* SET: a format, not an expression */
 };
 
-/* One step. CONNECT: port (0: the check's own). SEND: segments. EXPECT: the rest. */
+/* What lies between the rules and the socket, from the socket on. */
+enum { RF_LAYER_SOCKS4 = 1, RF_LAYER_PROXY_V1 = 2, RF_LAYER_PROXY_V2 = 4, RF_LAYER_TLS = 8 };
+
+/* One step. CONNECT: port (0: what format says, else the check's own), address, layers, sni, alpn. SEND: format.
+ * SET, UNSET: variable. EXPECT: the rest. */
 typedef struct {
     uint16_t kind;   /* RF_RULE_ */
     uint16_t flags;  /* RF_RULE_NEGATE ... */
@@ -114,9 +248,14 @@ typedef struct {
     uint16_t port;
     uint16_t name_match, value_match; /* RF_MATCH_, value NONE: presence is enough */
     uint16_t ok_status, error_status, tout_status;
+    uint16_t layers;   /* RF_LAYER_, or-ed */
     int32_t min_recv; /* -1: none */
-    uint32_t segment, segments;
-    rf_span pattern, name, value, comment, on_success, on_error;
+    uint32_t variable; /* its number in this program */
+    rf_format format, name_format, value_format, on_success, on_error;
+    rf_format status_code; /* an expression */
+    rf_span pattern, name, value, comment;
+    rf_span address;   /* an rf_address; empty: the check's own. Its port counts where none else is given */
+    rf_span sni, alpn; /* alpn as TLS has it: names with a length byte each */
 } rf_rule;
 
 enum {
@@ -128,14 +267,15 @@ enum {
     RF_PROG_NO_REASON_TEXT = 32, /* 3: a reply without reason phrase tells which match failed */
     RF_PROG_AGENT_WEIGHT = 64,   /* 3: the agent word `weight:` */
     RF_PROG_BARE_COMMENT = 128,  /* 3: comment of an empty response is not quoted */
-    RF_PROG_HEX_PATTERN = 256    /* 3: binary patterns are told in hex */
+    RF_PROG_HEX_PATTERN = 256,   /* 3: binary patterns are told in hex */
+    RF_PROG_SPOP_CAPABILITIES = 512 /* 3: an AGENT-HELLO names its capabilities */
 };
 
 typedef struct rf_program rf_program; /* immutable; shared by every check with the same rules */
 
 /* Compiles rules: checks them, copies the blob, compiles every regex. bufsize: input buffer, bytes.
  * NULL: rf_last_error() says why (bad span, bad regex with its offset, out of memory). */
-rf_program *rf_program_new(const rf_rule *rules, uint32_t rules_len, const rf_segment *segments, uint32_t segments_len,
+rf_program *rf_program_new(const rf_rule *rules, uint32_t rules_len, const rf_op *ops, uint32_t ops_len,
                            const uint8_t *blob, uint32_t blob_len, uint32_t flags, uint32_t bufsize);
 /* Counts holders: rf_program_new gives one to its caller, rf_add and rf_probe_new one to each check and probe. */
 void rf_program_drop(rf_program *program);
@@ -153,7 +293,31 @@ typedef struct {
     uint8_t addr[108];
 } rf_address;
 
-/* All of one check that its server says. A program's rules may override the port. */
+/* What the connections of a check go through, as its server line says; immutable, shared, counted. */
+typedef struct rf_transport rf_transport;
+typedef struct {
+    uint32_t layers;       /* RF_LAYER_ of a `default` or implicit connect */
+    uint32_t proxy_v2;     /* not 0: RF_LAYER_PROXY_V1, of a rule too, means version 2 here */
+    void *tls;             /* rf_tls_context of module _tls, NULL: none. Rules with TLS need it too */
+    rf_address socks4;     /* family 0: none */
+    const char *sni;       /* NULL: none */
+    const uint8_t *alpn;   /* as TLS has it */
+    uint32_t alpn_len;
+} rf_transport_spec;
+/* NULL: rf_last_error() says why (no TLS module, no address for SOCKS4). */
+rf_transport *rf_transport_new(const rf_transport_spec *spec);
+void rf_transport_drop(rf_transport *transport);
+/* The functions of module _tls, from its rf_tls_layer(); once, before the first transport with TLS. RF_BAD: of another ABI. */
+int32_t rf_use_tls(const void *functions);
+
+/* What an external-check starts; immutable, shared, counted. */
+typedef struct rf_process rf_process;
+/* Copies path, arguments and environment. NULL: rf_last_error() says why. */
+rf_process *rf_process_new(const char *path, const char *const *argv, uint32_t argv_len, const char *const *envp,
+                           uint32_t envp_len);
+void rf_process_drop(rf_process *process);
+
+/* All of one check that its server says. A program's rules may override the address and the port. */
 typedef struct {
     rf_address to;
     rf_address from;    /* `source`; family 0: the kernel chooses */
@@ -165,25 +329,28 @@ typedef struct {
     int32_t rise, fall;
     int32_t health;     /* counter to start with, 0 .. rise + fall - 1 */
     int32_t spread_pct; /* spread-checks */
-    uint32_t group;     /* whose total weight RF_SEG_TOTAL tells */
-    int32_t weight;     /* RF_SEG_WEIGHT */
+    uint32_t group;     /* whose total weight RF_OP_TOTAL tells */
+    int32_t weight;     /* RF_OP_WEIGHT */
     int32_t initial_weight; /* agent: what a percentage is relative to */
     uint8_t enabled, paused, stopped;
     uint8_t late_check_timeout; /* 2.6's late `timeout check` (trap 7) */
     uint8_t static_weights;     /* agent: the balance algorithm takes 0% and 100% only */
+    rf_transport *transport; /* NULL: plain */
+    rf_process *process;     /* of an external-check */
     uint64_t first_ns;  /* when its first check is due */
     uint64_t tag;       /* the caller's own word for it, handed back in events */
 } rf_check;
 
 /* --- the probe -------------------------------------------------------------------------------------- */
 
-enum { RF_WANT_CONNECT = 1, RF_WANT_SEND = 2, RF_WANT_RECV = 3, RF_WANT_DONE = 4 };
-/* Where an errno came from: making the socket, connect() itself, or the connection later. */
-enum { RF_AT_SOCKET = 1, RF_AT_CONNECT = 2, RF_AT_STREAM = 3 };
+enum { RF_WANT_CONNECT = 1, RF_WANT_SEND = 2, RF_WANT_RECV = 3, RF_WANT_DONE = 4, RF_WANT_PROCESS = 5 };
+/* Where an errno came from: making the socket, connect() itself, the connection later, or its own TLS (a driver's that does it). */
+enum { RF_AT_SOCKET = 1, RF_AT_CONNECT = 2, RF_AT_STREAM = 3, RF_AT_TLS = 4 };
 enum { RF_CLOSE_NONE = 0, RF_CLOSE_RST = 1, RF_CLOSE_FIN = 2 };
 enum {
     RF_HOW_QUIET_ACK = 1,   /* withhold the handshake's last ACK (TCP_QUICKACK off): data, or the RST, takes its place */
-    RF_HOW_FRESH_SOCKET = 2 /* this connection ends with FIN: its socket cannot be used again */
+    RF_HOW_FRESH_SOCKET = 2, /* this connection ends with FIN: its socket cannot be used again */
+    RF_HOW_TELL_ADDRESSES = 4 /* rf_probe_addresses() has to be called before rf_probe_connected() */
 };
 
 /* What a probe wants next. `close` comes first: the open connection, if any, is ended that way before anything else. */
@@ -191,10 +358,11 @@ typedef struct {
     int32_t kind;         /* RF_WANT_ */
     int32_t close;        /* RF_CLOSE_ */
     uint32_t how;         /* CONNECT: RF_HOW_ */
-    uint32_t out_len;     /* SEND: bytes at out */
+    uint32_t out_len;     /* SEND: bytes at out. DONE: last words, said if they go out at once */
     const uint8_t *out;
     uint8_t *in;          /* RECV: room for in_max bytes */
     uint32_t in_max;
+    const rf_address *to; /* CONNECT: where to, but for the port; NULL: the check's own address */
     uint16_t port;        /* CONNECT: the port to use, 0 for UNIX sockets */
     uint16_t connection;  /* which connection of this run, from 1: a new number asks for a new connection */
     uint64_t deadline_ns; /* tell it rf_probe_time() then */
@@ -217,6 +385,7 @@ typedef struct {
     uint8_t weight_kind;  /* agent: RF_WEIGHT_ */
     uint8_t has_maxconn;
     uint8_t text_len;
+    uint8_t fleeting;     /* the text is for the event alone: HAProxy logs it and shows none (mysql, ldap, spop that pass) */
     int32_t weight;       /* percent or absolute */
     int32_t maxconn;
     char text[RF_TEXT_MAX + 1];
@@ -224,7 +393,8 @@ typedef struct {
 
 typedef struct rf_probe rf_probe;
 
-/* One probe of its own, for any driver but the native one. site: text of RF_SEG_SITE, may be empty. NULL: out of memory. */
+/* One probe of its own, for any driver but the native one. site: the texts of RF_OP_FACT, each behind its length as two bytes,
+ * the low one first; may be empty. NULL: out of memory. */
 rf_probe *rf_probe_new(rf_program *program, const rf_check *check, const char *site, uint32_t site_len);
 void rf_probe_free(rf_probe *probe);
 /* Facts that the next run reads: status and verdict of the run before, the state word, weights, server stopped or not. */
@@ -233,12 +403,40 @@ void rf_probe_facts(rf_probe *probe, int32_t last_status, int32_t last_code, con
 void rf_probe_start(rf_probe *probe, uint64_t now_ns);
 void rf_probe_want(rf_probe *probe, rf_want *out);
 /* What happened, by whoever moves the bytes. Each may be called only when the want fits (asserted), errors at any time. */
+/* Both ends of the connection, for the layer that tells them to the peer. */
+void rf_probe_addresses(rf_probe *probe, const rf_address *local, const rf_address *remote);
 void rf_probe_connected(rf_probe *probe, uint64_t now_ns);
 void rf_probe_sent(rf_probe *probe, uint32_t len, uint64_t now_ns);
 void rf_probe_received(rf_probe *probe, uint32_t len, uint64_t now_ns); /* 0: the peer ended its stream */
 void rf_probe_failed(rf_probe *probe, int32_t where, int32_t error, uint64_t now_ns);
+/* A driver that does TLS itself could not: text as HAProxy words it ("SSL handshake failure"). */
+void rf_probe_tls_failed(rf_probe *probe, const char *text, uint64_t now_ns);
+/* The process ended: exit code 0 to 255, or -1: by a signal. */
+void rf_probe_exited(rf_probe *probe, int32_t code, uint64_t now_ns);
 void rf_probe_time(rf_probe *probe, uint64_t now_ns); /* does nothing before the deadline */
+/* TLS state of the open connection, for rf_tls_peer_of() of module _tls; NULL: none. Valid until the next call. */
+const void *rf_probe_tls(const rf_probe *probe);
 void rf_probe_result(const rf_probe *probe, rf_result *out); /* once it wants DONE */
+
+/* --- processes (spawn.c) -------------------------------------------------------------------------------------- */
+
+enum {
+    RF_SPAWN_NEW_GROUP = 1, /* leads a process group of its own, of which all end with it */
+    RF_SPAWN_NULL_STDIO = 2 /* 0 to 2 are /dev/null; else 0 alone is, 1 and 2 stay what they are */
+};
+typedef struct {
+    const char *path;               /* for execve: no search */
+    const char *const *argv, *const *envp; /* ended by NULL */
+    uint32_t uid, gid;              /* UINT32_MAX: as they are */
+    uint32_t flags;                 /* RF_SPAWN_ */
+} rf_spawn_order;
+/* Starts a process with every descriptor from 3 on closed, signals at their defaults, none blocked. A path that cannot be
+ * executed is a process that exits with 255 at once, as in HAProxy. RF_ERRNO: it could not be started. */
+int32_t rf_spawn(const rf_spawn_order *order, int32_t *pid_out, int32_t *pidfd_out);
+/* RF_OK: it has ended, all that was left of its group is killed, and it is reaped; status: exit code, or -signal.
+ * RF_FULL: it still runs. */
+int32_t rf_spawn_reap(int32_t pidfd, int32_t pid, int32_t *status_out);
+void rf_spawn_signal_group(int32_t pid, int32_t signal);
 
 /* --- the counter (spec 1.2, 1.3, 2.1) ------------------------------------------------------------------ */
 
@@ -260,6 +458,9 @@ typedef struct {
     uint32_t bufsize;     /* input buffer of a slot, bytes */
     uint32_t groups;      /* how many total weights */
     uint32_t gather_us;   /* most that a wake-up waits for company, 0: never */
+    uint32_t handshakes;  /* TLS handshakes under way at once, at most; 0: 64 */
+    uint32_t processes;   /* processes at once, at most; 0: 64 */
+    uint32_t sessions_bytes; /* for TLS sessions kept to be resumed, at most; 0: 64 MiB */
     uint64_t seed;        /* of spread-checks */
 } rf_options;
 
@@ -267,7 +468,7 @@ typedef struct {
 rf_engine *rf_open(const rf_options *options);
 void rf_close(rf_engine *engine); /* stops the thread first, closes every socket */
 
-/* Adds a check. Before rf_start at once, after it through the queue. site: see RF_SEG_SITE. */
+/* Adds a check. Before rf_start at once, after it through the queue. site: see rf_probe_new. */
 int32_t rf_add(rf_engine *engine, rf_program *program, const rf_check *check, const char *site, uint32_t site_len,
                uint64_t *handle_out);
 int32_t rf_remove(rf_engine *engine, uint64_t check);
@@ -347,6 +548,8 @@ typedef struct {
     uint64_t events, events_dropped, commands, wakeups, polls;
     uint64_t self_errno[8]; /* which errnos self_blamed had: a bit each, by number */
     uint32_t checks, slots, in_flight, suspects_in_flight, waiting, sockets_kept;
+    uint32_t handshakes, processes, sessions_bytes; /* as of now */
+    uint64_t resumed;                               /* TLS handshakes that resumed a session */
     rf_histogram late;         /* due to started, checks whose last run did not time out */
     rf_histogram late_suspect; /* the same, of the others */
     rf_histogram duration;
@@ -367,7 +570,7 @@ uint64_t rf_step(rf_engine *engine, uint64_t now_ns);
 uint64_t rf_now_ns(void);
 
 uint32_t rf_abi(void);
-uint32_t rf_features(void); /* bit 0: PCRE2 */
+uint32_t rf_features(void); /* bit 0: PCRE2, bit 1: a TLS module is in use */
 const char *rf_last_error(void); /* of this thread's last refused call */
 int32_t rf_last_errno(void);
 

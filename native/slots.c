@@ -20,16 +20,19 @@ bool slots_open(rf_engine *engine)
     const rf_options *options = &engine->options;
     engine->free_plain = engine->free_pool[POOL_INET] = engine->free_pool[POOL_INET6] = RF_NONE;
     engine->oldest = engine->newest = RF_NONE;
-    engine->waiting_sound = engine->waiting_suspect = (struct queue){RF_NONE, RF_NONE, 0};
-    engine->room_len = 2 * (size_t)options->bufsize;
-    engine->buffer_len = (size_t)options->bufsize + engine->room_len;
+    for (int lane = 0; lane < LANES; lane++)
+        engine->waiting_sound[lane] = engine->waiting_suspect[lane] = (struct queue){RF_NONE, RF_NONE, 0};
+    engine->shaking_oldest = engine->shaking_newest = RF_NONE;
+    engine->buffer_len = probe_memory(options->bufsize);
+    engine->scratch = malloc(4 * (size_t)options->bufsize);
+    engine->dying = malloc(options->processes * sizeof *engine->dying);
     engine->buffers_len = engine->buffer_len * options->slots;
     engine->slots = calloc(options->slots, sizeof *engine->slots);
     engine->buffers = mmap(NULL, engine->buffers_len, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (engine->buffers == MAP_FAILED)
         engine->buffers = NULL;
-    if (engine->slots == NULL || engine->buffers == NULL) {
+    if (engine->slots == NULL || engine->buffers == NULL || engine->scratch == NULL || engine->dying == NULL) {
         rf_refuse(RF_NOMEM, ENOMEM, "no memory for %u slots", options->slots);
         return false;
     }
@@ -38,11 +41,17 @@ bool slots_open(rf_engine *engine)
 
 void slots_close(rf_engine *engine)
 {
-    for (uint32_t i = 0; engine->slots != NULL && i < engine->slots_used; i++)
+    for (uint32_t i = 0; engine->slots != NULL && i < engine->slots_used; i++) {
+        probe_abandon(&engine->slots[i].probe);
+        process_end(engine, &engine->slots[i]);
         net_drop(engine, &engine->slots[i]);
+    }
+    processes_close(engine);
     if (engine->buffers != NULL)
         munmap(engine->buffers, engine->buffers_len);
     free(engine->slots);
+    free(engine->scratch);
+    free(engine->dying);
 }
 
 /* --- queues and lists ---------------------------------------------------------------------------------- */
@@ -50,7 +59,8 @@ void slots_close(rf_engine *engine)
 void slots_queue(rf_engine *engine, uint32_t index)
 {
     struct check *check = check_at(engine, index);
-    struct queue *queue = check->klass == CLASS_SUSPECT ? &engine->waiting_suspect : &engine->waiting_sound;
+    struct queue *queue =
+        check->klass == CLASS_SUSPECT ? &engine->waiting_suspect[check->lane] : &engine->waiting_sound[check->lane];
     check->state = CHECK_QUEUED;
     check->next_queued = RF_NONE;
     if (queue->tail == RF_NONE)
@@ -100,6 +110,53 @@ static void unlist(rf_engine *engine, uint32_t slot)
         engine->slots[at->newer].older = at->older;
 }
 
+/* --- handshakes under way: bounded, so that a start of thousands of TLS servers does not stop the rest ----------------- */
+
+static void shaking_begins(rf_engine *engine, uint32_t slot)
+{
+    struct slot *at = &engine->slots[slot];
+    at->shaking = 1;
+    at->shaken_after = RF_NONE;
+    at->shaken_before = engine->shaking_newest;
+    if (engine->shaking_newest == RF_NONE)
+        engine->shaking_oldest = slot;
+    else
+        engine->slots[engine->shaking_newest].shaken_after = slot;
+    engine->shaking_newest = slot;
+    engine->handshakes++;
+}
+
+static void shaking_ends(rf_engine *engine, uint32_t slot)
+{
+    struct slot *at = &engine->slots[slot];
+    if (!at->shaking)
+        return;
+    at->shaking = 0;
+    if (at->shaken_before == RF_NONE)
+        engine->shaking_oldest = at->shaken_after;
+    else
+        engine->slots[at->shaken_before].shaken_after = at->shaken_after;
+    if (at->shaken_after == RF_NONE)
+        engine->shaking_newest = at->shaken_before;
+    else
+        engine->slots[at->shaken_after].shaken_before = at->shaken_before;
+    engine->handshakes--;
+}
+
+/* Whether one more of its kind may start. A handshake that has lasted for a second waits for a peer, not for us: it counts
+ * no more, so that a dead rack of TLS servers does not hold the others. */
+static bool lane_open(rf_engine *engine, int lane)
+{
+    if (lane == LANE_PROCESS)
+        return engine->processes < engine->options.processes;
+    if (lane == LANE_PLAIN)
+        return true;
+    while (engine->shaking_oldest != RF_NONE &&
+           engine->now_ns >= engine->slots[engine->shaking_oldest].started_ns + GIVE_UP_AFTER_NS)
+        shaking_ends(engine, engine->shaking_oldest);
+    return engine->handshakes < engine->options.handshakes;
+}
+
 static uint8_t pool_for(const struct check *check)
 {
     if (check->source != NULL)
@@ -127,7 +184,9 @@ static uint32_t take_slot(rf_engine *engine, const struct check *check)
         uint8_t *buffer = engine->buffers + engine->buffer_len * slot;
         engine->slots[slot].fd = -1;
         engine->slots[slot].pool = POOL_NONE;
-        probe_init(&engine->slots[slot].probe, buffer, engine->options.bufsize, buffer + engine->options.bufsize);
+        probe_init(&engine->slots[slot].probe, buffer, engine->options.bufsize);
+        engine->slots[slot].probe.scratch = engine->scratch;
+        engine->slots[slot].probe.random = &engine->random;
     }
     for (uint32_t other = 0; slot == RF_NONE && other < POOLS; other++) {
         slot = pop_free(engine, &engine->free_pool[other]);
@@ -142,6 +201,7 @@ static void give_slot_back(rf_engine *engine, uint32_t slot)
     struct slot *at = &engine->slots[slot];
     struct check *check = check_at(engine, at->check);
     unlist(engine, slot);
+    shaking_ends(engine, slot);
     if (check->klass == CLASS_SUSPECT)
         engine->suspects--;
     engine->in_flight--;
@@ -164,6 +224,23 @@ static void arm(rf_engine *engine, struct slot *at, uint64_t when_ns)
     rf_wheel_set(engine->wheel, at->check, ms_ceil(when_ns));
 }
 
+static void own_address(const struct check *check, rf_address *out)
+{
+    *out = (rf_address){.family = check->aim.family, .port = check->aim.port, .addr_len = check->addr_len, .scope = check->scope};
+    if (check->aim.family == RF_INET || check->aim.family == RF_INET6)
+        memcpy(out->addr, &check->addr, check->addr_len);
+}
+
+/* What a check's connections go through, lent to its probe for this run. */
+static void lend_extras(rf_probe *probe, const struct check *check)
+{
+    struct extras *extras = check->extras;
+    probe->transport = extras != NULL ? extras->transport : NULL;
+    probe->session = extras != NULL && check->lane == LANE_TLS ? &extras->session : NULL;
+    if (extras != NULL)
+        own_address(check, &probe->layers.target);
+}
+
 static void start(rf_engine *engine, uint32_t index, uint32_t slot)
 {
     struct check *check = check_at(engine, index);
@@ -174,17 +251,22 @@ static void start(rf_engine *engine, uint32_t index, uint32_t slot)
     engine->in_flight++;
     if (check->klass == CLASS_SUSPECT)
         engine->suspects++;
-    else
+    else if (check->lane != LANE_PROCESS) /* a program may take its time */
         list_newest(engine, slot);
+    if (check->lane == LANE_TLS)
+        shaking_begins(engine, slot);
     check->slot = slot;
     check->state = CHECK_RUNNING;
     at->check = index;
     at->started_ns = engine->now_ns;
     at->connection = 0;
     at->connecting = 0;
+    at->session_bytes = check->extras != NULL && check->extras->session != NULL ? check->extras->session->len : 0;
     rf_probe *probe = &at->probe;
     probe->in_max = check->program->bufsize < engine->options.bufsize ? check->program->bufsize : engine->options.bufsize;
     probe_bind(probe, check->program, &check->aim, check->facts);
+    lend_extras(probe, check);
+    probe->realtime_offset_ns = engine->realtime_offset_ns;
     probe->last_status = check->result.status;
     probe->last_code = check->result.code;
     probe->total_weight = check->group < engine->options.groups ? engine->group_weights[check->group] : 0;
@@ -194,12 +276,34 @@ static void start(rf_engine *engine, uint32_t index, uint32_t slot)
     slots_drive(engine, slot);
 }
 
+/* The bytes of all sessions together have a bound: a new one that does not fit there is not kept. */
+static void settle_session(rf_engine *engine, struct check *check, struct slot *at)
+{
+    if (check->lane != LANE_TLS)
+        return;
+    engine->stats.resumed += at->probe.layers.resumed;
+    struct tls_session **session = &check->extras->session;
+    const uint32_t len = *session != NULL ? (*session)->len : 0;
+    engine->sessions_bytes += len - at->session_bytes;
+    if (engine->sessions_bytes <= engine->options.sessions_bytes || len <= at->session_bytes)
+        return;
+    engine->sessions_bytes -= len;
+    free(*session);
+    *session = NULL;
+}
+
 static void end_run(rf_engine *engine, uint32_t slot, const rf_want *want, bool timed_out)
 {
     struct slot *at = &engine->slots[slot];
     const uint32_t index = at->check;
     rf_result result;
     rf_probe_result(&at->probe, &result);
+    if (want->out_len > 0 && at->fd >= 0) { /* last words: they go out at once or not at all */
+        uint32_t sent;
+        (void)net_send(engine, at, want->out, want->out_len, &sent);
+    }
+    settle_session(engine, check_at(engine, index), at);
+    process_end(engine, at);
     net_end(engine, at, want->close);
     rf_wheel_unset(engine->wheel, index);
     give_slot_back(engine, slot);
@@ -211,6 +315,9 @@ void slots_give_up(rf_engine *engine, uint32_t index)
     struct check *check = check_at(engine, index);
     RF_ASSERT(check->state == CHECK_RUNNING);
     const uint32_t slot = check->slot;
+    probe_abandon(&engine->slots[slot].probe);
+    settle_session(engine, check, &engine->slots[slot]);
+    process_end(engine, &engine->slots[slot]);
     net_end(engine, &engine->slots[slot], RF_CLOSE_RST);
     rf_wheel_unset(engine->wheel, index);
     give_slot_back(engine, slot);
@@ -233,6 +340,8 @@ static bool drive_connect(rf_engine *engine, struct slot *at, const rf_want *wan
     if (result == NET_DONE) {
         at->connecting = 0;
         at->ready |= READY_OUT;
+        if (want->how & RF_HOW_TELL_ADDRESSES)
+            net_tell_addresses(at);
         rf_probe_connected(&at->probe, engine->now_ns);
     } else {
         if (where != RF_AT_STREAM || at->pool == POOL_NONE)
@@ -269,6 +378,23 @@ static bool drive_receive(rf_engine *engine, struct slot *at, const rf_want *wan
     return true;
 }
 
+static bool drive_process(rf_engine *engine, uint32_t slot)
+{
+    struct slot *at = &engine->slots[slot];
+    int32_t code = 0;
+    if (at->pid == 0) {
+        const int error = process_begin(engine, slot);
+        if (error == 0)
+            return false;
+        rf_probe_failed(&at->probe, RF_AT_SOCKET, error, engine->now_ns);
+    } else if (process_ended(engine, at, &code)) {
+        rf_probe_exited(&at->probe, code, engine->now_ns);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 void slots_drive(rf_engine *engine, uint32_t slot)
 {
     struct slot *at = &engine->slots[slot];
@@ -284,8 +410,11 @@ void slots_drive(rf_engine *engine, uint32_t slot)
             return;
         }
         const bool moved = want.kind == RF_WANT_CONNECT ? drive_connect(engine, at, &want)
-                           : want.kind == RF_WANT_SEND  ? drive_send(engine, at, &want)
-                                                        : drive_receive(engine, at, &want);
+                           : want.kind == RF_WANT_SEND    ? drive_send(engine, at, &want)
+                           : want.kind == RF_WANT_PROCESS ? drive_process(engine, slot)
+                                                          : drive_receive(engine, at, &want);
+        if (at->shaking && at->probe.state != PROBE_CONNECT)
+            shaking_ends(engine, slot);
         if (!moved) {
             /* A timer that stands too early costs one look; only one that stands too late must be moved. */
             if (want.deadline_ns < at->armed_ns)
@@ -328,19 +457,44 @@ static bool give_up_oldest(rf_engine *engine)
     return true;
 }
 
-uint32_t slots_run_waiting(rf_engine *engine)
+static uint32_t waiting_of(const struct queue *queues)
+{
+    uint32_t len = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        len += queues[lane].len;
+    return len;
+}
+
+uint32_t slots_waiting(const rf_engine *engine)
+{
+    return waiting_of(engine->waiting_sound) + waiting_of(engine->waiting_suspect);
+}
+
+/* Which queue has the check that has been due for longest, of those that may start now; sound: only of the sound. */
+static struct queue *first_queue(rf_engine *engine, bool sound)
 {
     const uint32_t suspects_max = engine->options.slots > 1 ? engine->options.slots / 2 : 1;
+    struct queue *first = NULL;
+    for (int lane = 0; lane < LANES; lane++) {
+        struct queue *queues[] = {&engine->waiting_sound[lane], &engine->waiting_suspect[lane]};
+        for (int i = 0; i < 2; i++) {
+            if (queues[i]->len == 0 || (i == 1 && (sound || engine->suspects >= suspects_max)))
+                continue;
+            if ((first == NULL || check_at(engine, queues[i]->head)->due_ns < check_at(engine, first->head)->due_ns) &&
+                lane_open(engine, lane))
+                first = queues[i];
+        }
+    }
+    return first;
+}
+
+uint32_t slots_run_waiting(rf_engine *engine)
+{
     uint32_t started = 0;
     while (started < STARTS_A_TURN) {
-        struct queue *queue = engine->waiting_sound.len > 0 ? &engine->waiting_sound : NULL;
-        if (engine->waiting_suspect.len > 0 && engine->suspects < suspects_max &&
-            (queue == NULL || check_at(engine, engine->waiting_suspect.head)->due_ns < check_at(engine, queue->head)->due_ns))
-            queue = &engine->waiting_suspect;
-        if (queue == NULL)
-            break;
         const bool full = engine->in_flight == engine->options.slots;
-        if (full && !(engine->waiting_sound.len > 0 && give_up_oldest(engine)))
+        struct queue *queue = first_queue(engine, full);
+        if (queue == NULL || (full && !give_up_oldest(engine)))
             break;
         if (full)
             continue; /* a slot is free now; look again who is first */
@@ -357,9 +511,16 @@ uint32_t slots_run_waiting(rf_engine *engine)
 
 uint64_t slots_next_ns(const rf_engine *engine)
 {
-    if (engine->waiting_sound.len == 0)
+    if (waiting_of(engine->waiting_sound) == 0)
         return RF_NEVER; /* suspects wait for one of theirs to end */
-    if (engine->in_flight < engine->options.slots)
+    if (engine->in_flight == engine->options.slots)
+        return engine->oldest == RF_NONE ? RF_NEVER : engine->slots[engine->oldest].started_ns + GIVE_UP_AFTER_NS;
+    if (engine->waiting_sound[LANE_PLAIN].len > 0)
         return engine->now_ns;
-    return engine->oldest == RF_NONE ? RF_NEVER : engine->slots[engine->oldest].started_ns + GIVE_UP_AFTER_NS;
+    if (engine->waiting_sound[LANE_TLS].len > 0) {
+        if (engine->handshakes < engine->options.handshakes)
+            return engine->now_ns;
+        return engine->slots[engine->shaking_oldest].started_ns + GIVE_UP_AFTER_NS;
+    }
+    return engine->processes < engine->options.processes ? engine->now_ns : RF_NEVER;
 }

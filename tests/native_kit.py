@@ -22,17 +22,17 @@ def http_program(
     """The program of an httpchk with these expect rules."""
     sends: tuple[Rule, ...] = (request,) if request else ()
     wanted = RuleSet(kind=CheckKind.HTTP, rules=(*sends, *rules), disable_on_404=disable_on_404)
-    return Compiler(DIALECTS[dialect], 16384).health(wanted)
+    return Compiler(DIALECTS[dialect], 16384).health(wanted).program
 
 
 def tcp_program(dialect: str = "2.6") -> Program:
     """A plain TCP connect."""
-    return Compiler(DIALECTS[dialect], 16384).health(RuleSet())
+    return Compiler(DIALECTS[dialect], 16384).health(RuleSet()).program
 
 
 def agent_program(send: str = "", dialect: str = "2.6") -> Program:
     """An agent-check."""
-    return Compiler(DIALECTS[dialect], 16384).agent(send)
+    return Compiler(DIALECTS[dialect], 16384).agent(send).program
 
 
 def spec(port: int = 80, host: str = "127.0.0.1", **more: int) -> CheckSpec:

@@ -19,9 +19,9 @@ static rf_program *make(uint32_t kind)
     uint8_t blob[sizeof BLOB - 1 + sizeof RANGES];
     memcpy(blob, BLOB, sizeof BLOB - 1);
     memcpy(blob + sizeof BLOB - 1, RANGES, sizeof RANGES);
-    const rf_segment send = {RF_SEG_LITERAL, {0, 18}};
+    const rf_op send = {.code = RF_OP_TEXT, .text = {0, 18}};
     rf_rule rules[3] = {{.kind = RF_RULE_CONNECT, .flags = RF_RULE_IMPLICIT},
-                        {.kind = RF_RULE_SEND, .step = 1, .segments = 1},
+                        {.kind = RF_RULE_SEND, .step = 1, .format = {0, 1}},
                         {.kind = RF_RULE_EXPECT, .step = 2, .min_recv = -1, .comment = {35, 3}}};
     uint32_t flags = RF_PROG_HTTP | RF_PROG_DISABLE404 | RF_PROG_NO_REASON_TEXT;
     rf_rule *expect = &rules[2];

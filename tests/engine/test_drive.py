@@ -51,7 +51,7 @@ class FakeWire:
     async def receive(self, room: int) -> bytes:
         return await self._play()
 
-    def end(self, how: int) -> None:
+    def end(self, how: int, last: bytes = b"") -> None:
         self.ended.append(how)
 
 

@@ -51,10 +51,10 @@ int main(void)
     static const int32_t RANGE[] = {200, 399};
     uint8_t blob[64] = "GET / HTTP/1.0\r\n\r\n";
     memcpy(blob + 18, RANGE, sizeof RANGE);
-    const rf_segment send_all = {RF_SEG_LITERAL, {0, 18}};
+    const rf_op send_all = {.code = RF_OP_TEXT, .text = {0, 18}};
     const rf_rule rules[] = {
         {.kind = RF_RULE_CONNECT, .flags = RF_RULE_IMPLICIT},
-        {.kind = RF_RULE_SEND, .step = 1, .segments = 1},
+        {.kind = RF_RULE_SEND, .step = 1, .format = {0, 1}},
         {.kind = RF_RULE_EXPECT, .step = 2, .expect = RF_EXP_HTTP_STATUS, .min_recv = -1, .pattern = {18, sizeof RANGE}},
     };
     rf_program *program = rf_program_new(rules, 3, &send_all, 1, blob, sizeof blob, RF_PROG_HTTP, 16384);

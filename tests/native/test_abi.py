@@ -13,7 +13,7 @@ from risefall.engine._native import ffi, lib
 from risefall.state.exchange import AdminWord, WeightKind
 from risefall.status import Status, Verdict
 
-STRUCTS = ("rf_span", "rf_segment", "rf_rule", "rf_address", "rf_check", "rf_want", "rf_result", "rf_options", "rf_order",
+STRUCTS = ("rf_span", "rf_op", "rf_format", "rf_transport_spec", "rf_spawn_order", "rf_rule", "rf_address", "rf_check", "rf_want", "rf_result", "rf_options", "rf_order",
            "rf_event", "rf_record", "rf_histogram", "rf_statistics", "rf_play_act", "rf_play_tally")  # fmt: skip
 
 

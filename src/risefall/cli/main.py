@@ -55,9 +55,11 @@ def show_version(ctx: click.Context, parameter: click.Parameter, value: bool) ->
     from importlib.metadata import version
 
     from risefall.engine.native import has_regex
+    from risefall.engine.tls import available as has_tls
 
     regex = "PCRE2" if has_regex() else "no regular expressions: built without libpcre2-dev"
-    click.echo(f"risefall {version('risefall')} ({regex})")
+    tls = "TLS" if has_tls() else "no TLS: built without libssl-dev"
+    click.echo(f"risefall {version('risefall')} ({regex}, {tls})")
     ctx.exit()
 
 

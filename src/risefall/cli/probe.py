@@ -172,11 +172,13 @@ def command(
     compiler = Compiler(DIALECTS[dialect], BUFSIZE)
     try:
         if parts.scheme == "agent":
-            program = compiler.agent(agent_send.replace("\\n", "\n").replace("\\r", "\r"))
+            program = compiler.agent(agent_send.replace("\\n", "\n").replace("\\r", "\r")).program
         elif parts.scheme == "http":
-            program = compiler.health(http_rules(parts, method, http_version, headers, expect_status, expect_string))
+            program = compiler.health(
+                http_rules(parts, method, http_version, headers, expect_status, expect_string)
+            ).program
         else:
-            program = compiler.health(RuleSet())
+            program = compiler.health(RuleSet()).program
     except NotChecked as why:
         raise StartError(f"{url}: {why}") from why
     to, result, got = trio.run(run_probe, program, unquote(host), port, inter_ms, check_ms, not as_json)

@@ -5,7 +5,9 @@ A driver never turns a time-out or an errno into a status: it reports it, and th
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -17,9 +19,6 @@ import trio
 
 from risefall.engine import native
 from risefall.engine.native import Endpoint, Probe, ProbeResult, Want
-
-QUIET_ACK = 1
-"""`RF_HOW_QUIET_ACK`: the handshake's last ACK is withheld, so that an RST leaves no trace at the server's accept()."""
 
 
 class StepKind(Enum):
@@ -57,8 +56,11 @@ class Wire(Protocol):
     async def receive(self, room: int) -> bytes:
         """What has come, at most `room` bytes; nothing: the peer ended its stream."""
 
-    def end(self, how: int) -> None:
-        """Ends the open connection, if any, with an RST or a FIN."""
+    def addresses(self) -> tuple[Endpoint, Endpoint]:
+        """Both ends of the open connection."""
+
+    def end(self, how: int, last: bytes = b"") -> None:
+        """Ends the open connection, if any, with an RST or a FIN; last: words that are said if they go out at once."""
 
 
 class CallError(Exception):
@@ -79,6 +81,15 @@ def sockaddr(to: Endpoint, port: int) -> tuple[str, int] | tuple[str, int, int, 
     return b"\0" + to.packed if to.family == 2 else to.packed.decode("utf-8", "surrogateescape")
 
 
+def endpoint_of(name: object) -> Endpoint:
+    """What getsockname() says, as an endpoint; a UNIX socket's name is left out."""
+    if not isinstance(name, tuple):
+        return Endpoint(1, b"")
+    family = socket.AF_INET6 if ":" in name[0] else socket.AF_INET
+    packed = socket.inet_pton(family, name[0].partition("%")[0])
+    return Endpoint(6 if family == socket.AF_INET6 else 4, packed, name[1])
+
+
 class SocketWire:
     """A real socket: IPv4, IPv6 or UNIX."""
 
@@ -87,17 +98,18 @@ class SocketWire:
         self._socket: trio.socket.SocketType | None = None
 
     async def connect(self, want: Want) -> None:
-        family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(self._to.family, socket.AF_UNIX)
+        to = want.to or self._to
+        family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(to.family, socket.AF_UNIX)
         try:
             self._socket = trio.socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
             raise CallError(native.AT_SOCKET, error.errno or 0) from error
-        if want.how & QUIET_ACK and family != socket.AF_UNIX:
+        if want.how & native.HOW_QUIET_ACK and family != socket.AF_UNIX:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         # Not trio's connect(): it cannot tell a refused call from a refused connection, which differ in their text.
         plain = socket.socket(fileno=self._socket.fileno())
         try:
-            result = plain.connect_ex(sockaddr(self._to, want.port))
+            result = plain.connect_ex(sockaddr(to, want.port))
         finally:
             plain.detach()
         if result == errno.EINPROGRESS:
@@ -117,9 +129,16 @@ class SocketWire:
         assert self._socket is not None
         return await self._socket.recv(room)
 
-    def end(self, how: int) -> None:
+    def addresses(self) -> tuple[Endpoint, Endpoint]:
+        assert self._socket is not None
+        return endpoint_of(self._socket.getsockname()), endpoint_of(self._socket.getpeername())
+
+    def end(self, how: int, last: bytes = b"") -> None:
         if self._socket is None:
             return
+        if last:
+            with contextlib.suppress(OSError):
+                os.write(self._socket.fileno(), last)
         if how != native.CLOSE_FIN:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
@@ -157,7 +176,7 @@ class Driver:
                     probe.time(max(clock_ns(), want.deadline_ns))
                 want = probe.want()
         finally:
-            self._wire.end(want.close)
+            self._wire.end(want.close, want.out if want.kind == native.DONE else b"")
         self._say(StepKind.CLOSED, detail="FIN" if want.close == native.CLOSE_FIN else "RST")
         return probe.result()
 
@@ -182,6 +201,8 @@ class Driver:
             self._say(StepKind.CONNECTING, detail=str(want.port) if want.port else "")
             await self._wire.connect(want)
             self._say(StepKind.CONNECTED)
+            if want.how & native.HOW_TELL_ADDRESSES:
+                self._probe.addresses(*self._wire.addresses())
             self._probe.connected(clock_ns())
         elif want.kind == native.SEND:
             count = await self._wire.send(want.out)

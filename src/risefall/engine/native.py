@@ -58,6 +58,74 @@ class Endpoint(msgspec.Struct, frozen=True):
     scope: int = 0
 
 
+class Foreign(msgspec.Struct, frozen=True):
+    """A pointer of another compiled module; owner keeps alive what it points to."""
+
+    address: int
+    owner: Any
+
+
+def foreign(pointer: Any, ffi_of_owner: Any) -> Foreign:
+    """A pointer of another module for this one."""
+    return Foreign(int(ffi_of_owner.cast("uintptr_t", pointer)), pointer)
+
+
+def use_tls(functions: int) -> None:
+    """Takes the functions of module _tls, by their address. Raises NativeError when it is of another build."""
+    if lib.rf_use_tls(ffi.cast("void *", functions)) != lib.RF_OK:
+        raise refusal("TLS")
+
+
+def read_address(address: Any) -> Endpoint:
+    """An `rf_address` as an endpoint."""
+    packed = bytes(ffi.buffer(address.addr, address.addr_len))
+    return Endpoint(
+        {lib.RF_INET: 4, lib.RF_INET6: 6}.get(address.family, address.family), packed, address.port, address.scope
+    )
+
+
+class Transport:
+    """What the connections of checks go through; shared by all servers that say the same. See `rf_transport_spec`."""
+
+    def __init__(
+        self,
+        layers: int,
+        *,
+        tls: Foreign | None = None,
+        socks4: Endpoint | None = None,
+        sni: str = "",
+        alpn: bytes = b"",
+        proxy_v2: bool = False,
+    ) -> None:
+        """tls: a context of module _tls. Raises NativeError."""
+        spec = ffi.new("rf_transport_spec *")
+        spec.layers = layers
+        spec.proxy_v2 = proxy_v2
+        spec.tls = ffi.NULL if tls is None else ffi.cast("void *", tls.address)
+        if socks4 is not None:
+            fill_address(spec.socks4, socks4)
+        kept_sni, kept_alpn = ffi.new("char[]", sni.encode("utf-8", "surrogateescape")), ffi.new("uint8_t[]", alpn)
+        spec.sni = kept_sni if sni else ffi.NULL
+        spec.alpn, spec.alpn_len = kept_alpn, len(alpn)
+        pointer = lib.rf_transport_new(spec)
+        if pointer == ffi.NULL:
+            raise refusal("transport")
+        self.pointer = ffi.gc(pointer, lib.rf_transport_drop)  # a last net; checks and probes hold it too
+
+
+class Process:
+    """What an external-check starts. See `rf_process_new`."""
+
+    def __init__(self, path: bytes, argv: Sequence[bytes], env: Sequence[bytes]) -> None:
+        """Raises NativeError."""
+        kept = [[ffi.new("char[]", word) for word in words] for words in (argv, env)]
+        arrays = [ffi.new("char *[]", words) if words else ffi.NULL for words in kept]
+        pointer = lib.rf_process_new(path, arrays[0], len(argv), arrays[1], len(env))
+        if pointer == ffi.NULL:
+            raise refusal("external-check")
+        self.pointer = ffi.gc(pointer, lib.rf_process_drop)
+
+
 class CheckSpec(msgspec.Struct, frozen=True):
     """All that C needs to run one check; field by field `rf_check`. Times are ms, first_ns is on the engine's clock."""
 
@@ -85,6 +153,8 @@ class CheckSpec(msgspec.Struct, frozen=True):
     source_port_max: int = 0
     interface: str = ""
     site: bytes = b""
+    transport: Transport | None = None
+    process: Process | None = None
 
 
 def fill_address(target: Any, endpoint: Endpoint) -> None:
@@ -111,14 +181,16 @@ def fill_check(out: Any, spec: CheckSpec) -> None:
         "first_ns", "tag",
     ):  # fmt: skip
         setattr(out, name, getattr(spec, name))
+    out.transport = ffi.NULL if spec.transport is None else spec.transport.pointer
+    out.process = ffi.NULL if spec.process is None else spec.process.pointer
 
 
 class Program:
     """A compiled check program, shared by every check with the same rules."""
 
-    def __init__(self, rules: Any, segments: Any, blob: bytes, flags: int, bufsize: int) -> None:
-        """`rules` and `segments` are cffi arrays of `rf_rule` and `rf_segment`. Raises NativeError for a bad regex."""
-        self._pointer = lib.rf_program_new(rules, len(rules), segments, len(segments), blob, len(blob), flags, bufsize)
+    def __init__(self, rules: Any, ops: Any, blob: bytes, flags: int, bufsize: int) -> None:
+        """`rules` and `ops` are cffi arrays of `rf_rule` and `rf_op`. Raises NativeError for a bad regex."""
+        self._pointer = lib.rf_program_new(rules, len(rules), ops, len(ops), blob, len(blob), flags, bufsize)
         if self._pointer == ffi.NULL:
             raise refusal("check program")
         self.pointer = ffi.gc(self._pointer, lib.rf_program_drop)  # a last net; engines and probes hold it too
@@ -133,11 +205,14 @@ class Want(msgspec.Struct, frozen=True):
     connection: int
     port: int
     deadline_ns: int
+    to: Endpoint | None = None
     out: bytes = b""
     room: int = 0
 
 
 CONNECT, SEND, RECV, DONE = lib.RF_WANT_CONNECT, lib.RF_WANT_SEND, lib.RF_WANT_RECV, lib.RF_WANT_DONE
+PROCESS = lib.RF_WANT_PROCESS
+HOW_QUIET_ACK, HOW_TELL_ADDRESSES = lib.RF_HOW_QUIET_ACK, lib.RF_HOW_TELL_ADDRESSES
 CLOSE_NONE, CLOSE_RST, CLOSE_FIN = lib.RF_CLOSE_NONE, lib.RF_CLOSE_RST, lib.RF_CLOSE_FIN
 AT_SOCKET, AT_CONNECT, AT_STREAM = lib.RF_AT_SOCKET, lib.RF_AT_CONNECT, lib.RF_AT_STREAM
 
@@ -217,9 +292,17 @@ class Probe:
             connection=want.connection,
             port=want.port,
             deadline_ns=want.deadline_ns,
-            out=bytes(ffi.buffer(want.out, want.out_len)) if want.kind == SEND else b"",
+            to=None if want.to == ffi.NULL else read_address(want.to),
+            out=bytes(ffi.buffer(want.out, want.out_len)) if want.out_len else b"",
             room=want.in_max if want.kind == RECV else 0,
         )
+
+    def addresses(self, local: Endpoint, remote: Endpoint) -> None:
+        """Both ends of the connection, where the want asks for them (HOW_TELL_ADDRESSES)."""
+        ends = ffi.new("rf_address[2]")
+        fill_address(ends[0], local)
+        fill_address(ends[1], remote)
+        lib.rf_probe_addresses(self._pointer, ends[0:1], ends[1:2])
 
     def connected(self, now_ns: int) -> None:
         """The connection it wanted is there."""
@@ -241,6 +324,18 @@ class Probe:
     def failed(self, where: int, error: int, now_ns: int) -> None:
         """An errno: of making the socket, of connect() itself, or of the connection later (AT_...)."""
         lib.rf_probe_failed(self._pointer, where, error, now_ns)
+
+    def tls_failed(self, text: str, now_ns: int) -> None:
+        """A driver that does TLS itself could not; text as HAProxy words it."""
+        lib.rf_probe_tls_failed(self._pointer, text.encode(), now_ns)
+
+    def exited(self, code: int, now_ns: int) -> None:
+        """The process ended: exit code 0 to 255, or -1 for a signal."""
+        lib.rf_probe_exited(self._pointer, code, now_ns)
+
+    def tls(self) -> Any:
+        """The TLS state of the open connection for module _tls, NULL where there is none."""
+        return lib.rf_probe_tls(self._pointer)
 
     def time(self, now_ns: int) -> None:
         """So late is it; nothing happens before the deadline."""

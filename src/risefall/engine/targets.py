@@ -13,9 +13,12 @@ import msgspec
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import Config, Family, Proxy, Source
 from risefall.config.haproxy.plan import PlannedServer
+from risefall.engine.layout import NotChecked, raw, site_of
 from risefall.engine.names import Found, Unresolved, endpoint, initial
-from risefall.engine.native import CheckSpec, Endpoint, Program
-from risefall.engine.programs import Compiler, NotChecked
+from risefall.engine.native import CheckSpec, Endpoint, Process, Program
+from risefall.engine.programs import Compiler
+from risefall.engine.tls import Contexts
+from risefall.engine.transports import Transports
 
 SPACING_MIN_MS = 1000
 """Intervals shorter than this do not set the spacing of the first checks (spec §2.2)."""
@@ -50,13 +53,7 @@ def start_health(planned: PlannedServer) -> int:
 
 
 def why_unreachable(planned: PlannedServer) -> str:
-    """Which part of the check's transport is not there yet, or nothing."""
-    if planned.ssl:
-        return "TLS is not supported yet"
-    if planned.send_proxy:
-        return "the PROXY protocol is not supported yet"
-    if planned.via_socks4:
-        return "SOCKS4 is not supported yet"
+    """What of the check's connections is not there yet, or nothing."""
     if planned.source is not None and planned.source.usesrc:
         return "source usesrc is not supported yet"
     if planned.namespace:
@@ -123,7 +120,8 @@ class TargetBuilder:
         self._dialect = dialect
         self._found = found
         self._node = config.global_.node or node
-        self._compiler = Compiler(dialect, config.global_.bufsize)
+        self._compiler = Compiler(dialect, config.global_.bufsize, found)
+        self._transports = Transports(Contexts(config), found)
 
     def build(self, planned: Sequence[PlannedServer], *, now_ns: int, seed: int = 0) -> list[Target]:
         """Targets in the order of the plan, their first checks spread over time from `now_ns` on."""
@@ -169,7 +167,7 @@ class TargetBuilder:
         if why := why_unreachable(planned):
             raise NotChecked(why)
         to = self._to(planned, HEALTH)
-        program = self._compiler.health(planned.rules)
+        compiled = self._compiler.health(planned.rules)
         spec = CheckSpec(
             to=to,
             inter_ms=planned.inter_ms,
@@ -188,13 +186,17 @@ class TargetBuilder:
             paused=planned.disabled,
             stopped=planned.disabled or planned.init_state in ("down", "fully-down"),
             late_check_timeout=not self._dialect.exact_check_timeout,
-            site=self._site(planned) if planned.rules.send_state else b"",
+            site=site_of([self._fact(name, planned) for name in compiled.facts]),
+            transport=self._transports.transport(planned, compiled.host, self._dialect)
+            if not compiled.external
+            else None,
+            process=self._process(planned) if compiled.external else None,
             **source_words(planned.source),  # type: ignore[arg-type]
         )
-        return program, spec
+        return compiled.program, spec
 
     def _agent(self, index: int, planned: PlannedServer, first_ns: int) -> tuple[Program, CheckSpec]:
-        program = self._compiler.agent(planned.config.settings.agent_send)
+        program = self._compiler.agent(planned.config.settings.agent_send).program
         spec = CheckSpec(
             to=self._to(planned, AGENT),
             inter_ms=planned.agent_inter_ms,
@@ -213,7 +215,25 @@ class TargetBuilder:
         )
         return program, spec
 
-    def _site(self, planned: PlannedServer) -> bytes:
+    def _fact(self, name: str, planned: PlannedServer) -> bytes:
+        """A text that a program tells of its server."""
+        match name:
+            case "state-site":
+                return self._state_site(planned)
+            case "srv_name":
+                return raw(planned.config.name)
+            case "srv_id":
+                return raw(str(planned.config.id))
+            case "be_name":
+                return raw(planned.proxy.name)
+            case "be_id":
+                return raw(str(planned.proxy.id))
+        raise NotChecked(f"nothing is known of '{name}'")
+
+    def _process(self, planned: PlannedServer) -> Process:
+        raise NotChecked("external-check: not supported yet")
+
+    def _state_site(self, planned: PlannedServer) -> bytes:
         """The part of send-state's header that never changes (spec §3.8)."""
         address = planned.config.address
         inet = address.family in (Family.IPV4, Family.IPV6, Family.NAME)

@@ -195,8 +195,8 @@ class RuleDraft:
             self.disable_on_404 |= word == "disable-on-404"
             self.send_state |= word == "send-state"
             return
-        step = self._rule(line, word, HTTP_WORDS, http=True)
         self._take_http()
+        step = self._rule(line, word, HTTP_WORDS, http=True)
         if self.kind is CheckKind.HTTP:
             self._order(step)
         elif isinstance(step.rule, ConnectRule):
@@ -217,8 +217,8 @@ class RuleDraft:
         """One `tcp-check` line. Raises Wrong."""
         words = line.words
         word = words[1] if len(words) > 1 else ""
-        step = self._rule(line, word, TCP_WORDS, http=False)
         self._take_tcp()
+        step = self._rule(line, word, TCP_WORDS, http=False)
         if isinstance(step.rule, ConnectRule):
             self._first_connect(self._tcp)
         self._tcp.append(step)
@@ -265,7 +265,7 @@ class RuleDraft:
     def _rule(self, line: Line, word: str, known: Sequence[str], *, http: bool) -> Step:
         """One rule line as a step; `line.words[0]` is http-check or tcp-check."""
         words, place = line.words, Place(line.file, line.line)
-        comment = self._comment if (self._own_http if http else self._own_tcp) else ""
+        comment, self._comment = self._comment, ""  # of the rule in front, and for this one alone
         if word == "comment":
             self._comment = argument(words, 1, "a text")
             no_more(words, 3)

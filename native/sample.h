@@ -1,0 +1,80 @@
+/* sample.h - sample expressions and log-formats, as flat lists of operations (spec 3.2, 3.6 to 3.8).
+ *
+ * A format is a run of operations: TEXT appends bytes; a fetch gives a value, converters change it, EMIT appends it to
+ * what is written (nothing where the value is undefined, as HAProxy does in checks). An expression alone (set-var,
+ * status-code, port) is a fetch and its converters without EMIT. Nothing here allocates or reads a clock or a socket.
+ */
+#ifndef RF_SAMPLE_H
+#define RF_SAMPLE_H
+
+#include "internal.h"
+
+enum { VALUE_NONE, VALUE_BOOL, VALUE_INT, VALUE_TEXT, VALUE_BIN };
+struct value {
+    int32_t kind;
+    int64_t number;       /* BOOL, INT */
+    const uint8_t *bytes; /* TEXT, BIN: in the input, the blob, the facts, the variables or the scratch */
+    uint32_t len;
+};
+
+/* All that an expression may look at. */
+struct sample_run {
+    const rf_program *program;
+    const uint8_t *in;            /* what came since the last send or connect */
+    uint32_t in_len;
+    const struct http_reply *http; /* of an HTTP program with a parsed head, else NULL */
+    const struct facts *facts;    /* NULL: none. Its site text holds the texts that FACT names, see rf_probe_new */
+    struct variables *variables;
+    uint8_t *scratch;             /* for converted values; two halves, at best of bufsize bytes each */
+    uint32_t scratch_len;
+    uint64_t now_ns;              /* of the step; with realtime_offset_ns the time of day */
+    uint64_t realtime_offset_ns;
+    uint64_t *random;             /* state of a generator, never 0 */
+    int32_t total_weight;
+};
+
+/* Evaluates ops[0 .. len) that hold no TEXT and no EMIT. */
+struct value sample_value(struct sample_run *run, const rf_op *ops, uint32_t len);
+/* Writes a format; more than out_max is cut. Returns how many bytes it would have taken: > out_max says that it was cut. */
+uint32_t sample_write(struct sample_run *run, const rf_op *ops, uint32_t len, uint8_t *out, uint32_t out_max);
+/* A value as a number, BIN as the text it is; false where it has none ("12ab" is 12 as HAProxy casts, a text without digits is
+ * 0, an empty one has none). */
+bool sample_number(const struct value *value, int64_t *out);
+/* variables.c: what set-var keeps for one run. A value that does not fit is not set. */
+void variables_clear(struct variables *variables);
+void variables_set(struct variables *variables, uint32_t number, const struct value *value);
+void variables_unset(struct variables *variables, uint32_t number);
+bool variables_get(const struct variables *variables, uint32_t number, struct value *out);
+/* Checks one operation when a program is made: known code, spans inside the blob, sound arguments. NULL or why not. */
+const char *sample_check(const rf_program *program, const rf_op *op);
+/* The same of all operations of a program, and compiles the regexes of converters: RF_OK or what rf_refuse() told. */
+int32_t samples_prepare(rf_program *program);
+void samples_free(rf_program *program);
+/* Whether it reads what commands set, or the site. */
+bool sample_reads_facts(const rf_op *op);
+bool sample_reads_body(const rf_op *op);
+
+/* --- what sample.c and the converters share ------------------------------------------------------------------ */
+
+/* Casts, in place; false: there is none, the value is NONE then. */
+bool cast_int(struct value *value);
+bool cast_text(struct sample_run *run, struct value *value); /* BIN ends at its first NUL */
+bool cast_bin(struct value *value, uint8_t number[8]);       /* numbers: eight bytes in network order, kept by the caller */
+/* Room for a converted value: the half of the scratch that the value does not lie in. */
+uint8_t *sample_room(struct sample_run *run, const struct value *value, uint32_t *max);
+/* The text of the number-th fact of the site; NONE when there is none. */
+struct value site_text(const struct sample_run *run, int64_t number);
+void convert(struct sample_run *run, const rf_op *op, struct value *value);
+bool is_in(uint8_t c, const uint8_t *set, uint32_t len);
+/* cut.c, times.c: false: undefined */
+bool cut_out(struct sample_run *run, const rf_op *op, struct value *value);
+bool time_text(struct sample_run *run, const rf_op *op, struct value *value);
+bool http_date(struct sample_run *run, const rf_op *op, struct value *value);
+/* encode.c: BIN or TEXT to another writing; false: undefined */
+bool encode(struct sample_run *run, const rf_op *op, struct value *value);
+/* hashes.c */
+uint32_t hash_of(uint32_t code, const uint8_t *bytes, uint32_t len, bool avalanche);
+/* http_sample.c: fetches that look at a parsed reply */
+struct value http_fetch(struct sample_run *run, const rf_op *op);
+
+#endif

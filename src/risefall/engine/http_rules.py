@@ -1,0 +1,191 @@
+"""`option httpchk` and `http-check` rules as native rules: requests put together, the default rule added.
+
+Source: spec/haproxy-checks.md §3.2, §3.8, §3.9.
+"""
+
+from __future__ import annotations
+
+import re
+
+from risefall.config.haproxy.model import (
+    ConnectRule,
+    Expect,
+    ExpectRule,
+    HeaderMatch,
+    HttpSendRule,
+    Match,
+    Rule,
+    RuleSet,
+    VarRule,
+)
+from risefall.engine._native import lib
+from risefall.engine.formats import Formats
+from risefall.engine.layout import NativeRule, Op, raw, text_op
+from risefall.engine.names import Found
+from risefall.engine.tcp_rules import (
+    REGEX_EXPECTS,
+    behind_connect,
+    common_expect,
+    connect_rule,
+    need_regex,
+    status_pairs,
+    variable_rule,
+)
+
+BODILESS_METHODS = frozenset(("OPTIONS", "GET", "HEAD", "DELETE"))
+VERSION_11 = re.compile(r"HTTP/(?:[2-9]\.?.|1\.[1-9]|2)", re.DOTALL)
+DEFAULT_STATUSES = ((200, 399),)
+EXPECTS = {
+    Expect.STATUS: lib.RF_EXP_HTTP_STATUS,
+    Expect.RSTATUS: lib.RF_EXP_HTTP_RSTATUS,
+    Expect.STRING: lib.RF_EXP_HTTP_STRING,
+    Expect.RSTRING: lib.RF_EXP_HTTP_RSTRING,
+    Expect.STRING_LF: lib.RF_EXP_STRING_LF,
+    Expect.HDR: lib.RF_EXP_HTTP_HDR,
+    Expect.FHDR: lib.RF_EXP_HTTP_FHDR,
+}
+MATCHES = {
+    Match.STR: lib.RF_MATCH_STR,
+    Match.BEG: lib.RF_MATCH_BEG,
+    Match.END: lib.RF_MATCH_END,
+    Match.SUB: lib.RF_MATCH_SUB,
+    Match.REG: lib.RF_MATCH_REG,
+}
+CRLF = b"\r\n"
+
+
+def is_plain(ops: list[Op]) -> bool:
+    """Whether a format is a text, whatever the run finds."""
+    return all(op.code == lib.RF_OP_TEXT for op in ops)
+
+
+def joined(ops: list[Op]) -> list[Op]:
+    """Neighbouring texts as one: a request without formats is one piece, which C sends as it stands."""
+    out: list[Op] = []
+    for op in ops:
+        if out and op.code == out[-1].code == lib.RF_OP_TEXT:
+            out[-1] = out[-1]._replace(text=out[-1].text + op.text)
+        elif op.code != lib.RF_OP_TEXT or op.text:
+            out.append(op)
+    return out
+
+
+def header_ops(name: str, value: list[Op]) -> list[Op]:
+    """A header line, in lower case; nothing of one whose value turns out empty."""
+    if is_plain(value):
+        text = b"".join(op.text for op in value)
+        return text_op(raw(name) + b": " + text + CRLF) if text else []
+    return [Op(lib.RF_OP_HEADER, text=raw(name)), *value, Op(lib.RF_OP_HEADER_END)]
+
+
+def state_ops(formats: Formats) -> list[Op]:
+    """`http-check send-state`: what the server is, in one line."""
+    return [
+        *text_op(b"x-haproxy-server-state: "),
+        Op(lib.RF_OP_STATE),
+        Op(lib.RF_OP_FACT, formats.fact("state-site")),
+        Op(lib.RF_OP_WEIGHT),
+        *text_op(b"/"),
+        Op(lib.RF_OP_TOTAL),
+        *text_op(b"; scur=0/0; qcur=0\r\n"),
+    ]
+
+
+def length_ops(body: list[Op], always: bool) -> list[Op]:
+    """The content-length header; a body that is put together by the run is counted there."""
+    if is_plain(body):
+        size = sum(len(op.text) for op in body)
+        return text_op(b"content-length: %d\r\n" % size) if size or always else []
+    return [Op(lib.RF_OP_LENGTH, len(body), int(always))]
+
+
+def request_ops(rule: HttpSendRule, send_state: bool, formats: Formats) -> list[Op]:
+    """What HAProxy writes for one `http-check send`: names in lower case, its own headers last (spec §3.8)."""
+    uri = formats.format(rule.uri, "http-check send uri-lf") if rule.uri_lf else text_op(raw(rule.uri))
+    body = formats.format(rule.body, "http-check send body-lf") if rule.body_lf else text_op(raw(rule.body))
+    modern = VERSION_11.fullmatch(rule.version) is not None
+    version = b"HTTP/1.1" if modern else raw(rule.version)
+    ops = [*text_op(raw(rule.method) + b" "), *uri, *text_op((b" " + version if version else b"") + CRLF)]
+    own_connection = False
+    for header in rule.headers:
+        name = header.name.lower()
+        value = formats.format(header.value, f"http-check send hdr {header.name}")
+        if name in ("content-length", "transfer-encoding"):
+            continue
+        if name == "connection" and modern:
+            own_connection = [op.text.lower() for op in value] == [b"keep-alive"]
+            continue
+        ops += header_ops(name, value)
+    if send_state:
+        ops += state_ops(formats)
+    ops += length_ops(body, rule.method not in BODILESS_METHODS)
+    if modern and not own_connection:
+        ops += text_op(b"connection: close\r\n")
+    if modern and not is_plain(body) and rule.method in BODILESS_METHODS:  # a body was meant: HAProxy says so in chunks
+        last_chunk = b"" if rule.method == "HEAD" else b"\r\n0\r\n"
+        ops.append(Op(lib.RF_OP_NO_BODY, len(body), text=b"transfer-encoding: chunked\r\n" + last_chunk))
+    ops = joined([*ops, *text_op(CRLF)])
+    return joined([*ops, *body]) if is_plain(body) else [*ops, *body]
+
+
+def header_half(half: HeaderMatch | None, what: str, formats: Formats) -> tuple[int, bytes, list[Op]]:
+    """Match method, and the text or the format; no half at all is RF_MATCH_NONE."""
+    if half is None:
+        return lib.RF_MATCH_NONE, b"", []
+    if half.match is Match.REG:
+        need_regex()
+    if half.lf:
+        return MATCHES[half.match], b"", formats.format(half.text, what)
+    return MATCHES[half.match], raw(half.text), []
+
+
+def expect_rule(rule: ExpectRule, formats: Formats) -> NativeRule:
+    """One `http-check expect`."""
+    if rule.kind in REGEX_EXPECTS:
+        need_regex()
+    made = common_expect(rule, EXPECTS[rule.kind], formats)
+    if rule.kind is Expect.STRING_LF:
+        made.format = formats.format(rule.pattern, "http-check expect string-lf")
+    else:
+        made.pattern = status_pairs(rule.statuses) if rule.kind is Expect.STATUS else raw(rule.pattern)
+    what = "http-check expect hdr"
+    made.name_match, made.name, made.name_format = header_half(rule.name, f"{what} name-lf", formats)
+    made.value_match, made.value, made.value_format = header_half(rule.value, f"{what} value-lf", formats)
+    return made
+
+
+def http_rule(rule: Rule, send_state: bool, formats: Formats, found: Found) -> NativeRule:
+    """One rule of an httpchk."""
+    match rule:
+        case HttpSendRule():
+            ops = request_ops(rule, send_state, formats)
+            return NativeRule(lib.RF_RULE_SEND, rule.step, format=ops, comment=raw(rule.comment))
+        case ExpectRule():
+            return expect_rule(rule, formats)
+        case ConnectRule():
+            return connect_rule(rule, formats, found)
+        case VarRule():
+            return variable_rule(rule, formats)
+        case _:
+            raise AssertionError(f"an http-check list has no {rule!r}")
+
+
+def http_rules(rules: RuleSet, formats: Formats, found: Found) -> list[NativeRule]:
+    """The rules of an httpchk: an implicit connect first, an implicit `status 200-399` after a send without an expect."""
+    out: list[NativeRule] = []
+    for rule in rules.rules:
+        out.append(http_rule(rule, rules.send_state, formats, found))
+    last = next((rule for rule in reversed(out) if rule.kind in (lib.RF_RULE_SEND, lib.RF_RULE_EXPECT)), None)
+    if last is not None and last.kind == lib.RF_RULE_SEND:
+        pattern = status_pairs(DEFAULT_STATUSES)
+        out.append(NativeRule(lib.RF_RULE_EXPECT, out[-1].step + 1, expect=lib.RF_EXP_HTTP_STATUS, pattern=pattern))
+    return behind_connect(out)
+
+
+def literal_host(rules: RuleSet) -> str:
+    """The Host of the first request, where it is a plain text."""
+    for rule in rules.rules:
+        if isinstance(rule, HttpSendRule):
+            host = next((header.value for header in rule.headers if header.name.lower() == "host"), "")
+            return "" if "%" in host.replace("%%", "") else host.replace("%%", "%")
+    return ""
