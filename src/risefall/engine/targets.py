@@ -13,6 +13,7 @@ import msgspec
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import Config, Family, Proxy, Source
 from risefall.config.haproxy.plan import PlannedServer
+from risefall.engine.external import command_of
 from risefall.engine.layout import NotChecked, raw, site_of
 from risefall.engine.names import Found, Unresolved, endpoint, initial
 from risefall.engine.native import CheckSpec, Endpoint, Process, Program
@@ -231,7 +232,13 @@ class TargetBuilder:
         raise NotChecked(f"nothing is known of '{name}'")
 
     def _process(self, planned: PlannedServer) -> Process:
-        raise NotChecked("external-check: not supported yet")
+        """What an external check starts. Raises NotChecked where the server has no address."""
+        address = planned.config.address
+        to = endpoint(address, address.port, self._found)
+        if isinstance(to, Unresolved):
+            raise NotChecked(f"no address: {to.why}")
+        command = command_of(planned, to, self._config)
+        return Process(command.path, command.argv, command.env)
 
     def _state_site(self, planned: PlannedServer) -> bytes:
         """The part of send-state's header that never changes (spec §3.8)."""

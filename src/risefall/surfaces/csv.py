@@ -254,7 +254,7 @@ class Table:
     def _check(self, cells: Cells, which: str, told: str, view: View) -> None:
         status = view.status
         cells[AT[f"{which}_status"]] = f"* {status.name}" if view.in_progress else status.name
-        cells[AT[f"{which}_code"]] = str(view.code) if status.has_code else None
+        cells[AT[f"{which}_code"]] = str(view.code % 2**32) if status.has_code else None
         cells[AT[told]] = view.text
         cells[AT[f"{which}_desc"]] = status.text
         cells[AT[f"{which}_rise"]] = str(view.check.rise)

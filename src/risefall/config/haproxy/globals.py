@@ -105,6 +105,7 @@ def log_send_hostname(fields: dict[str, Any], words: Sequence[str]) -> None:
 
 def external_check(fields: dict[str, Any], words: Sequence[str]) -> None:
     fields["external_check"] = True
+    fields["external_check_env"] = "preserve-env" in words[1:]
 
 
 def insecure_fork_wanted(fields: dict[str, Any], words: Sequence[str]) -> None:

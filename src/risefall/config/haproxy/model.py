@@ -401,6 +401,8 @@ class Global(msgspec.Struct, frozen=True):
     spread_checks_pct: int = 0
     max_spread_checks_ms: int | None = None
     external_check: bool = False
+    external_check_env: bool = False
+    """`external-check preserve-env`: commands get our own environment too."""
     insecure_fork_wanted: bool = False
     ssl_server_verify: str = "required"
     logs: tuple[LogTarget, ...] = ()

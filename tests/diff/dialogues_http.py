@@ -1,0 +1,92 @@
+"""`http-check` rules, spec §3.2, §3.6, §3.8, §3.9: formats, rounds and connections, status options, comments."""
+
+from __future__ import annotations
+
+from dialogue_kit import Case, script
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-a: foo, bar\r\nx-n: 42\r\n\r\nhello"
+OPTION = "option httpchk GET / HTTP/1.1"
+Steps = tuple[int | bytes | float, ...]
+ROWS: list[tuple[str, tuple[str, ...], Steps, str]] = [
+    ("hdr lf", ('send hdr x-srv "%[srv_name]" hdr x-none "%[var(check.no)]" hdr host "%[be_name]"',), (60, OK), ""),
+    ("uri-lf", ('send uri-lf "/%[srv_name]"',), (30, OK), ""),
+    ("body-lf", ('send meth POST body-lf "name=%[srv_name]"',), (60, OK), ""),
+    ("body-lf empty get", ('send body-lf "%[var(check.a)]"',), (30, OK), ""),
+    ("body-lf empty post", ('send meth POST body-lf "%[var(check.a)]"',), (30, OK), ""),
+    ("string-lf", ('expect string-lf "%[str(ell)]"',), (30, OK), ""),
+    ("string-lf no", ('expect string-lf "%[str(elx)]"',), (30, OK), ""),
+    ("string-lf empty", ('expect string-lf "%[var(check.a)]"',), (30, OK), ""),
+    ("!string-lf", ('expect ! string-lf "%[str(elx)]"',), (30, OK), ""),
+    ("name-lf", ('expect hdr name-lf "x-%[str(a)]" value -m str bar',), (30, OK), ""),
+    ("value-lf", ('expect hdr name x-a value-lf "b%[str(ar)]"',), (30, OK), ""),
+    ("value-lf no", ('expect hdr name x-a value-lf "b%[str(ax)]"',), (30, OK), ""),
+    (
+        "on-success",
+        ('expect status 200 on-success "st %[status] %[res.hdr(x-a,1)] %[res.body] %[res.ver]"',),
+        (30, OK),
+        "",
+    ),
+    ("on-error", ('expect status 404 on-error "st %[status] %[res.fhdr(x-a)] %[res.body]"',), (30, OK), ""),
+    ("status-code", ('expect status 200 status-code "res.hdr(x-n)"',), (30, OK), ""),
+    ("status-code fail", ('expect status 404 status-code "res.hdr(x-n)"',), (30, OK), ""),
+    ("status-code body", ('expect string zz min-recv 1 error-status L7STS status-code "res.hdr(x-n)"',), (30, OK), ""),
+    ("two expects", ("expect status 200", "expect string hello", "expect hdr name x-a"), (30, OK), ""),
+    ("two expects fail", ("expect status 200", "expect string hellx", "expect hdr name x-a"), (30, OK), ""),
+    (
+        "rounds same conn",
+        ("connect", "send uri /1", "expect status 200", "connect", "send uri /2", "expect status 404"),
+        (30, OK),
+        "",
+    ),
+    (
+        "rounds",
+        (
+            "connect",
+            "send uri /1 ver HTTP/1.0",
+            "expect status 200",
+            "connect",
+            "send uri /2 ver HTTP/1.1",
+            "expect status 200",
+        ),
+        (22, OK),
+        "",
+    ),
+    ("connect port", ("connect port 1", "send uri /x"), (30, OK), ""),
+    ("connect addr comment", ("connect addr 127.0.0.1 port 1 comment cc", "send uri /x"), (30, OK), ""),
+    ("connect send-proxy", ("connect send-proxy", "send uri /x"), (60, OK), ""),
+    ("connect linger", ("connect linger", "send uri /x"), (30, OK), ""),
+    ("set-var", ("set-var(check.u) str(/foo)", 'send uri-lf "%[var(check.u)]"'), (30, OK), ""),
+    ("set-var connect", ("set-var(check.u) str(/foo)", "connect", 'send uri-lf "%[var(check.u)]"'), (22, OK), ""),
+    (
+        "var from reply",
+        (
+            "connect",
+            "send uri /1",
+            "expect status 200",
+            "set-var(check.h) res.hdr(x-n)",
+            "connect",
+            'send uri-lf "/%[var(check.h)]"',
+            "expect status 404",
+        ),
+        (30, OK),
+        "",
+    ),
+    ("ok-status", ("expect status 200 ok-status L7OKC",), (30, OK), ""),
+    ("error-status", ("expect status 404 error-status L4CON",), (30, OK), ""),
+    ("tout-status", ("expect status 404 tout-status L4TOUT",), (30,), ""),
+    ("comment", ("comment one", "send uri /x comment two", "expect status 404 comment three"), (30, OK), ""),
+    ("comment carried", ("comment one", "send uri /x", "expect status 404"), (30, OK), ""),
+]
+HTTP_RULES = [
+    Case(f"http {name}, {then}", (OPTION, *(f"http-check {line}" for line in lines)), script(*steps, then=then), words)
+    for name, lines, steps, words in ROWS
+    for then in ("close", "stay")
+]
+METHODS = [
+    Case(
+        f"empty body-lf of {method}",
+        (f"option httpchk {method}", 'http-check send body-lf "%[var(check.a)]"'),
+        script(18, OK),
+    )
+    for method in ("GET / HTTP/1.0", "GET / HTTP/1.1", "DELETE / HTTP/1.1", "HEAD / HTTP/1.1", "POST / HTTP/1.1")
+]
