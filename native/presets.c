@@ -42,14 +42,15 @@ int preset_mysql(const uint8_t *in, uint32_t len, bool last_read, uint32_t packe
     if (len - at < HEAD || packet_len(in + at) > len - at - HEAD)
         return incomplete(out, last_read);
     const uint8_t *payload = in + at + HEAD;
-    const uint32_t left = len - at - HEAD;
-    if (left > 0 && payload[0] == ERROR_MARK) {
-        const int32_t code = left > 2 ? payload[1] | payload[2] << 8 : 0;
-        return bad(out, RF_L7STS, code, payload + 3, left > 3 ? left - 3 : 0);
+    const uint32_t own = packet_len(in + at);
+    if (own > 0 && payload[0] == ERROR_MARK) { /* HAProxy's text goes on into what has come behind the packet; ours does not */
+        const int32_t code = own > 2 ? payload[1] | payload[2] << 8 : 0;
+        return bad(out, RF_L7STS, code, payload + 3, own > 3 ? own - 3 : 0);
     }
     if (last_rule) { /* the server's version stands behind the protocol version in the first packet, up to a NUL */
         enum { VERSION = HEAD + 1 };
-        *out = (struct preset_reply){.text = (const char *)in + VERSION, .len = len > VERSION ? len - VERSION : 0};
+        const uint32_t end = HEAD + packet_len(in);
+        *out = (struct preset_reply){.text = (const char *)in + VERSION, .len = end > VERSION ? end - VERSION : 0};
     }
     return PRESET_OK;
 }
@@ -59,6 +60,12 @@ int preset_mysql(const uint8_t *in, uint32_t len, bool last_read, uint32_t packe
 static int not_ldap(struct preset_reply *out)
 {
     return bad_text(out, RF_L7RSP, 0, "Not LDAPv3 protocol");
+}
+
+/* The fields may lie behind the end that the message claims: what has not come yet is waited for. */
+static int cut_ldap(struct preset_reply *out, bool last_read)
+{
+    return last_read ? not_ldap(out) : PRESET_WAIT;
 }
 
 int preset_ldap(const uint8_t *in, uint32_t len, bool last_read, struct preset_reply *out)
@@ -82,11 +89,15 @@ int preset_ldap(const uint8_t *in, uint32_t len, bool last_read, struct preset_r
     }
     if (message > len - at)
         return incomplete(out, last_read);
-    if (len - at < sizeof BIND_RESPONSE + 1 || memcmp(in + at, BIND_RESPONSE, sizeof BIND_RESPONSE) != 0)
+    if (len - at < sizeof BIND_RESPONSE + 1)
+        return cut_ldap(out, last_read);
+    if (memcmp(in + at, BIND_RESPONSE, sizeof BIND_RESPONSE) != 0)
         return not_ldap(out);
     at += sizeof BIND_RESPONSE;
     at += 1u + (in[at] & 0x80 ? in[at] & 0x7f : 0u);
-    if (at > len || len - at < sizeof RESULT + 1 || memcmp(in + at, RESULT, sizeof RESULT) != 0)
+    if (at > len || len - at < sizeof RESULT + 1)
+        return cut_ldap(out, last_read);
+    if (memcmp(in + at, RESULT, sizeof RESULT) != 0)
         return not_ldap(out);
     const int32_t code = in[at + sizeof RESULT];
     if (code != 0)

@@ -5,7 +5,7 @@
 
 #include "../internal.h"
 
-enum { BUFSIZE = 2048, PROGRAMS = 7, TURNS_MAX = 10000 };
+enum { BUFSIZE = 2048, PROGRAMS = 12, TURNS_MAX = 10000 };
 
 static const char BLOB[] = "GET / HTTP/1.0\r\n\r\n" /* 0, 18 */
                            "ok"                     /* 18, 2 */
@@ -48,12 +48,35 @@ static rf_program *make(uint32_t kind)
         expect->expect = RF_EXP_AGENT;
         flags = RF_PROG_AGENT;
         break;
-    default:
-        expect->expect = RF_EXP_STRING;
+    case 6:
+    case 7:
+        expect->expect = kind == 6 ? RF_EXP_STRING : RF_EXP_BINARY_LF;
         expect->pattern = (rf_span){18, 2};
+        expect->format = (rf_format){4, 1};
+        expect->on_error = (rf_format){1, 3};
         flags = RF_PROG_TCPCHECK;
+        break;
+    case 8: /* what the reply tells goes into words and code */
+        expect->expect = RF_EXP_HTTP_STATUS;
+        expect->pattern = (rf_span){sizeof BLOB - 1, sizeof RANGES};
+        expect->on_success = expect->on_error = (rf_format){5, 4};
+        expect->status_code = (rf_format){5, 1};
+        break;
+    default:
+        expect->expect = kind == 9 ? RF_EXP_MYSQL : kind == 10 ? RF_EXP_LDAP : RF_EXP_SPOP;
+        expect->flags = 0;
+        flags = 0;
     }
-    rf_program *program = rf_program_new(rules, 3, &send, 1, blob, sizeof blob, flags, BUFSIZE);
+    const rf_op ops[] = {send,
+                         {.code = RF_FETCH_PAYLOAD, .number = 2},
+                         {.code = RF_CONV_CUT_CRLF},
+                         {.code = RF_OP_EMIT},
+                         {.code = RF_OP_TEXT, .text = {27, 2}}, /* no hexadecimal digits */
+                         {.code = RF_FETCH_HDR, .text = {20, 7}},
+                         {.code = RF_OP_EMIT},
+                         {.code = RF_FETCH_STATUS},
+                         {.code = RF_OP_EMIT}};
+    rf_program *program = rf_program_new(rules, 3, ops, sizeof ops / sizeof ops[0], blob, sizeof blob, flags, BUFSIZE);
     RF_ASSERT(program != NULL);
     return program;
 }
