@@ -34,7 +34,7 @@ START_S = 20.0
 SCENARIO_S = 25.0
 SETTLE_S = 3.0
 TOLERANCE_MS = 60
-GLIMPSE_MS = 100
+GLIMPSE_MS = 210
 FRESH_NS = 60_000_000
 ROOT = Path(__file__).resolve().parents[2]
 
