@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SILENCE_S = 6.0
 READY_S = 20.0
 PACE = "inter 1s rise 1 fall 1"

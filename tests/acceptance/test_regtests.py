@@ -1,0 +1,298 @@
+"""The stories of HAProxy's own regression tests of checks (spec §10), told to `risefall check --as 3`.
+
+A story is a configuration, scripted servers, and what each server's check must say; where it matters, the bytes that its
+server got.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from dialogue_kit import ROOT, Listener, Play, script
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+GREETING = b"\x4a\0\0\0\x0a5.7.23-23\0" + b"x" * 63
+SPOP_HELLO = (
+    bytes.fromhex("65000000010000")
+    + b"\x07version\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06\x0ccapabilities\x08\x00"
+)
+SPOP_HELLO = len(SPOP_HELLO).to_bytes(4, "big") + SPOP_HELLO
+LDAP_OK = bytes.fromhex("300c02010161070a010004000400")
+PGSQL_OK = bytes.fromhex("520000000800000000")
+LATER = "defaults\n  timeout connect 2s\n  timeout client 2s\n  timeout server 2s\n  timeout check 2s\n"
+
+
+def http(status: str = "200 OK", *headers: str, body: bytes = b"") -> bytes:
+    """A reply."""
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Story:
+    """Runs `risefall check` on a configuration whose `{name}` are addresses of scripted servers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listeners: dict[str, Listener] = {}
+        self.words: dict[str, str | Path] = {"folder": folder}
+
+    def server(self, name: str, *steps: int | bytes | float, then: str = "close", play: Play | None = None) -> None:
+        """A listener that plays a script on each connection."""
+        self._listeners[name] = Listener(play or script(*steps, then=then))
+        self.words[name] = f"127.0.0.1:{self._listeners[name].port}"
+        self.words[f"{name}_port"] = str(self._listeners[name].port)
+
+    def check(self, text: str, *, dialect: str = "3") -> dict[str, tuple[str, int, str]]:
+        """Status, code and text of every server's health check, by `backend/server`."""
+        path = self._folder / "story.cfg"
+        path.write_text("global\n  node here\n" + LATER + text.format_map(self.words), encoding="utf-8")
+        python_path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
+        ran = subprocess.run(
+            [sys.executable, "-m", "risefall", "check", "-f", str(path), "--as", dialect, "--json"],
+            capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": python_path}, check=False,
+        )  # fmt: skip
+        assert ran.returncode in (0, 1), ran.stdout + ran.stderr
+        rows = [json.loads(line) for line in ran.stdout.splitlines()]
+        return {
+            f"{row['backend']}/{row['server']}": (row["status"], row["code"] or 0, row["reason"])
+            for row in rows
+            if row["kind"] == "health"
+        }
+
+    def got(self, name: str) -> bytes:
+        """What the first connection to a listener brought, without the mark of its end."""
+        return (self._listeners[name].first or b"").partition(b"|")[0]
+
+    def close(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+
+
+@pytest.fixture
+def story(tmp_path: Path):  # type: ignore[no-untyped-def]
+    told = Story(tmp_path)
+    yield told
+    told.close()
+
+
+def statuses(results: dict[str, tuple[str, int, str]]) -> dict[str, str]:
+    return {name.partition("/")[0]: status for name, (status, _, _) in results.items()}
+
+
+def names(count: int) -> Sequence[int]:
+    return range(1, count + 1)
+
+
+def test_odd_servers_of_one_backend(story: Story) -> None:
+    """1be_40srv_odd_health_checks: only the servers with `check` are checked."""
+    for number in names(8):
+        story.server(f"s{number}", 20, OK)
+    servers = "".join(f"  server s{n} {{s{n}}}{' check' if n % 2 else ''}\n" for n in names(8))
+    results = story.check(f"backend be\n  option httpchk\n{servers}")
+    assert sorted(results) == ["be/s1", "be/s3", "be/s5", "be/s7"]
+    assert {status for status, _, _ in results.values()} == {"L7OK"}
+    assert not story.got("s2")
+
+
+def test_layer_4_and_7_errors(story: Story, free_port: int) -> None:
+    """4be_1srv_smtpchk_httpchk_layer47errors."""
+    story.server("s1", b"220 s1.test-labs.org ESMTP\r\n", 16, b"250 here\r\n", 22, b"221 bye\r\n")
+    story.server("s2", 18, http("503 Service Unavailable"))
+    results = story.check(
+        "backend be1\n  option smtpchk\n  server srv1 {s1} check\n"
+        f"backend be2\n  option smtpchk\n  server srv2 127.0.0.1:{free_port} check\n"
+        "backend be3\n  option httpchk OPTIONS * HTTP/1.1\n  http-check send hdr Host www\n  server srv3 {s2} check\n"
+    )
+    assert results["be1/srv1"] == ("L7OK", 221, "bye")
+    assert results["be2/srv2"] == ("L4CON", 0, "ECONNREFUSED returned by OS (Connection refused)")
+    assert results["be3/srv3"] == ("L7STS", 503, "Service Unavailable")
+    assert story.got("s2").startswith(b"OPTIONS * HTTP/1.1\r\nhost: www\r\n")
+
+
+SECTIONS = [
+    ("tcp-check", "type tcp-check\n  tcp-check send ping\n  tcp-check expect string pong", (4, b"pong"), "L7OK"),
+    ("httpchk", "type httpchk OPTIONS * HTTP/1.1 www.haproxy.org\n  http-check expect status 200", (40, OK), "L7OK"),
+    ("ssl-hello-chk", "type ssl-hello-chk", (126, b"\x16\3\0\0\2"), "L6OK"),
+    ("smtpchk", "type smtpchk EHLO a", (b"220 a\r\n", 8, b"250 b\r\n", 14, b"221 c\r\n"), "L7OK"),
+    ("pgsql-check", "type pgsql-check user postgres", (23, PGSQL_OK), "L7OK"),
+    ("redis-check", "type redis-check", (14, b"+PONG\r\n"), "L7OK"),
+    ("mysql-check", "type mysql-check", (GREETING,), "L7OK"),
+    ("ldap-check", "type ldap-check", (14, LDAP_OK), "L7OK"),
+    ("spop-check", "type spop-check", (82, SPOP_HELLO), "L7OK"),
+]
+
+
+@pytest.mark.parametrize(("name", "lines", "steps", "status"), SECTIONS, ids=[row[0] for row in SECTIONS])
+def test_healthcheck_sections(story: Story, name: str, lines: str, steps: tuple[int | bytes, ...], status: str) -> None:
+    """healthcheck-section: the section wins over whatever the proxy says."""
+    story.server("s1", *steps)
+    results = story.check(
+        f"healthcheck hc\n  {lines}\nbackend be\n  option httpchk GET /not-this\n  server srv {{s1}} check healthcheck hc\n"
+    )
+    assert results["be/srv"][0] == status
+    assert b"/not-this" not in story.got("s1")
+
+
+def test_expect_headers_by_every_method(story: Story) -> None:
+    """http-check-expect."""
+    reply = http(
+        "202 Accepted", "x-test1: true, next value", "x-test2: true, begin-value", "x-test3: end", "x-begin-test: 1"
+    )
+    rules = [
+        'hdr name "x-test1"', 'hdr name -m str "X-Test2"', 'hdr name -m beg "X-Begin-"', 'hdr name -m end "-test"',
+        'hdr name -m sub "-Begin-"', 'hdr name -m reg "^[a-z]+-begin-[a-z]+"', '!hdr name "not-here"',
+        'hdr name "x-test1" value "true"', 'hdr name "x-test2" value -m beg "begin-"', 'hdr name "x-test3" value -m end "nd"',
+        'hdr name "x-test1" value -m sub "xt va"', 'hdr name "x-test3" value -m reg "^e.d"',
+        'fhdr name "x-test1" value "true, next value"', 'fhdr name "x-test2" value -m end "begin-value"',
+        'hdr name-lf "x-%[str(test1)]" value-lf "%[str(next)] value"', '!hdr name "x-test1" value "wrong"',
+    ]  # fmt: skip
+    story.server("s1", 18, reply)
+    lines = "".join(f"  http-check expect {rule}\n" for rule in ("status 202", *rules))
+    assert story.check(f"backend be\n  option httpchk\n{lines}  server srv {{s1}} check\n")["be/srv"][:2] == (
+        "L7OK",
+        202,
+    )
+
+
+REQUESTS = [
+    ("option httpchk", b"OPTIONS / HTTP/1.0\r\n\r\n"),
+    ("option httpchk /test", b"OPTIONS /test HTTP/1.0\r\n\r\n"),
+    ("option httpchk GET /test", b"GET /test HTTP/1.0\r\n\r\n"),
+    ("option httpchk GET /test HTTP/1.1", b"GET /test HTTP/1.1\r\nconnection: close\r\n\r\n"),
+    ("option httpchk GET /test HTTP/1.1 my_host", b"GET /test HTTP/1.1\r\nhost: my_host\r\nconnection: close\r\n\r\n"),
+    (
+        "option httpchk GET / HTTP/1.1\n  http-check send hdr Host you hdr x-test true body OK",
+        b"GET / HTTP/1.1\r\nhost: you\r\nx-test: true\r\ncontent-length: 2\r\nconnection: close\r\n\r\nOK",
+    ),
+    (
+        "option httpchk\n  http-check send meth GET uri /status ver HTTP/1.1 hdr Host %[be_name]",
+        b"GET /status HTTP/1.1\r\nhost: be\r\nconnection: close\r\n\r\n",
+    ),
+    (
+        'option httpchk\n  http-check send meth POST uri-lf "/%[srv_name]" ver HTTP/1.1 body-lf "be=%[be_name] id=%[srv_id]"',
+        b"POST /srv HTTP/1.1\r\ncontent-length: 10\r\nconnection: close\r\n\r\nbe=be id=1",
+    ),
+    (
+        'option httpchk\n  http-check set-var(check.s) int(200)\n  http-check send meth GET uri-lf "/%[var(check.s)]"',
+        b"GET /200 HTTP/1.0\r\n\r\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "request_bytes"), REQUESTS)
+def test_requests(story: Story, lines: str, request_bytes: bytes) -> None:
+    """http-check-send, http-check: what is sent."""
+    story.server("s1", len(request_bytes), OK)
+    assert story.check(f"backend be\n  {lines}\n  server srv {{s1}} check\n")["be/srv"][:2] == ("L7OK", 200)
+    assert story.got("s1") == request_bytes
+
+
+def test_rounds_on_several_connections(story: Story) -> None:
+    """http-check: connect, send, expect, three times, each on its own connection and port."""
+    for number in names(3):
+        story.server(f"s{number}", 18, http(body=b"first %d" % number) if number < 3 else http("500 No"))
+    results = story.check(
+        "backend be\n  option httpchk GET /no\n"
+        "  http-check connect port {s1_port}\n  http-check send uri /1\n  http-check expect string first\n"
+        "  http-check connect port {s2_port}\n  http-check send uri /2 ver HTTP/1.1\n  http-check expect status 100-199,200\n"
+        "  http-check connect port {s3_port}\n  http-check send uri /3\n  http-check expect ! status 200-299\n"
+        "  server srv {s1} check\n"
+    )
+    assert results["be/srv"][:2] == ("L7OK", 500)
+    assert story.got("s2").startswith(b"OPTIONS /2 HTTP/1.1\r\n")
+
+
+def test_min_recv(story: Story) -> None:
+    """tcp-check_min-recv: without it a negated match waits; with it what is there decides."""
+    story.server("s1", b"val: 1", 0.05, b"Remote: No\r\n", then="stay")
+    story.server("s2", b"val: 1", 0.05, b"OK", then="close")
+    text = "".join(
+        f"backend be{n}\n  option tcp-check\n  tcp-check connect\n  tcp-check expect {rule}\n  server srv {{{server}}} check\n"
+        for n, server, rule in (
+            (1, "s1", "min-recv 10 ! rstring Remote.*"),
+            (2, "s1", "min-recv 3 ! rstring Remote.*"),
+            (3, "s2", "! rstring Remote.*"),
+        )
+    )
+    assert statuses(story.check(text)) == {"be1": "L7RSP", "be2": "L7OK", "be3": "L7OK"}
+
+
+def test_two_ports(story: Story, free_port: int) -> None:
+    """tcp-check_multiple_ports: the port that nobody listens on is told with its step."""
+    story.server("s1", then="stay")
+    story.server("s2", then="stay")
+    results = story.check(
+        "backend be1\n  option tcp-check\n  tcp-check connect port {s1_port}\n  tcp-check connect port {s2_port}\n"
+        "  server srv {s1} check\n"
+        "backend be2\n  option tcp-check\n  tcp-check connect port {s1_port}\n"
+        f"  tcp-check connect port {free_port}\n  server srv {{s1}} check\n"
+    )
+    assert results["be1/srv"][0] == "L4OK"
+    told = f"ECONNREFUSED returned by OS (Connection refused) at step 2 of tcp-check (connect port {free_port})"
+    assert results["be2/srv"] == ("L4CON", 0, told)
+
+
+def test_through_socks4(story: Story) -> None:
+    """tcp-checks-socks4."""
+    story.server("s1", 16, b"\0\x5a" + bytes(6), 20, b"pong")
+    story.words["there"] = "10.11.12.13:80"
+    rules = "  tcp-check send ping\n  tcp-check expect string pong\n"
+    results = story.check(
+        f"backend be1\n  option tcp-check\n{rules}  server srv {{there}} check check-via-socks4 socks4 {{s1}}\n"
+        f"backend be2\n  option tcp-check\n  tcp-check connect via-socks4\n{rules}  server srv {{there}} check socks4 {{s1}}\n"
+    )
+    assert statuses(results) == {"be1": "L7OK", "be2": "L7OK"}
+    assert story.got("s1") == bytes.fromhex("040100500a0b0c0d") + b"HAProxy\0ping"
+
+
+PRESET_ROWS = [
+    ("mysql-check", (GREETING,), ("L7OK", 0, "5.7.23-23")),
+    ("mysql-check user user", (42, GREETING, b"\7\0\0\2\0\0\0\2\0\0\0"), ("L7OK", 0, "5.7.23-23")),
+    ("mysql-check user user post-80", (64, GREETING, b"\7\0\0\2\0\0\0\2\0\0\0"), ("L7OK", 0, "5.7.23-23")),
+    ("mysql-check user user pre-41", (15, GREETING, b"\7\0\0\2\0\0\0\2\0\0\0"), ("L7OK", 0, "5.7.23-23")),
+    ("mysql-check", (b"\x0f\0\0\0\xff\x6a\x04Host blocked",), ("L7STS", 1130, "Host blocked")),
+    ("pgsql-check user user", (19, PGSQL_OK), ("L7OK", 0, "PostgreSQL server is ok")),
+    ("pgsql-check user user", (19, bytes.fromhex("520000000c0000000511223344")), ("L7OK", 0, "PostgreSQL server is ok")),
+    ("pgsql-check user user", (19, bytes.fromhex("52000000170000000a534352414d2d5348412d3235360000")), ("L7OK", 0, "PostgreSQL server is ok")),
+    ("pgsql-check user user", (19, b"Not a PostgreSQL response"), ("L7STS", 0, "PostgreSQL unknown error")),
+    ("redis-check", (14, b"+PONG\r\n"), ("L7OK", 0, "Redis server is ok")),
+    ("redis-check", (14, b"-ERR wrong\r\n"), ("L7STS", 0, "-ERR wrong")),
+    ("ldap-check", (14, LDAP_OK), ("L7OK", 0, "Success")),
+    ("ldap-check", (14, bytes.fromhex("300c02010161070a010104000400")), ("L7STS", 1, "See RFC: http://tools.ietf.org/html/rfc4511#section-4.1.9")),
+    ("ldap-check", (14, b"Not LDAP at all, really"), ("L7RSP", 0, "Not LDAPv3 protocol")),
+    ("spop-check", (82, SPOP_HELLO), ("L7OK", 0, "SPOA server is ok")),
+    ("spop-check", (82,), ("L7RSP", 0, "TCPCHK got an empty response at step 3")),
+    ("ssl-hello-chk", (126, b"HTTP/1.0 400 Bad\r\n\r\n"), ("L6RSP", 0, "Layer6 invalid response")),
+    ("smtpchk", (b"220 hi\r\n", 16, b"250-smtp\r\n250-SIZE\r\n250 OK\r\n", 22, b"221 ok\r\n"), ("L7OK", 221, "ok")),
+    ("smtpchk EHLO here", (b"421 busy\r\n",), ("L7STS", 421, "busy")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "steps", "expected"), PRESET_ROWS)
+def test_presets(story: Story, option: str, steps: tuple[int | bytes, ...], expected: tuple[str, int, str]) -> None:
+    """mysql-check, pgsql-check, redis-check, ldap-check, spop-check, ssl-hello-check, smtp-check."""
+    story.server("s1", *steps)
+    assert story.check(f"backend be\n  option {option}\n  server srv {{s1}} check\n")["be/srv"] == expected
+
+
+def test_external_check(story: Story) -> None:
+    """extcheck: the command of the defaults is inherited; a healthcheck section on the server wins over it."""
+    story.server("s1", 18, OK)
+    results = story.check(
+        "global\n  external-check\n  insecure-fork-wanted\n"
+        "defaults own\n  timeout connect 2s\n  timeout check 2s\n  option external-check\n  external-check command /bin/true\n"
+        "healthcheck hc\n  type httpchk\n"
+        "backend be1 from own\n  server srv {s1} check\n"
+        "backend be2 from own\n  external-check command /bin/false\n  server srv {s1} check\n"
+        "backend be3 from own\n  external-check command /bin/false\n  server srv {s1} check healthcheck hc\n"
+    )
+    assert results["be1/srv"][:2] == ("PROCOK", 0)
+    assert results["be2/srv"][:2] == ("PROCERR", 1)
+    assert results["be3/srv"][:2] == ("L7OK", 200)
