@@ -18,6 +18,7 @@ static bool open_parts(rf_engine *engine)
 {
     const rf_options *options = &engine->options;
     engine->epoll_fd = -1;
+    net_open(engine);
     if (!ring_open(engine) || !slots_open(engine))
         return false;
     engine->wheel = rf_wheel_new(options->checks_max, 0);
@@ -99,6 +100,7 @@ void rf_close(rf_engine *engine)
     if (engine->running)
         rf_stop(engine);
     slots_close(engine);
+    net_close(engine);
     for (uint32_t i = 0; i < engine->checks_len; i++) {
         if (check_at(engine, i)->state != CHECK_FREE)
             free_check(engine, check_at(engine, i));

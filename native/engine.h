@@ -128,6 +128,7 @@ struct rf_engine {
     uint32_t *due;            /* room for the timers of one turn */
 
     int epoll_fd, wake_fd, event_fd;
+    int stamp_fd;             /* keeps the kernel's time stamps switched on; -1: none */
     uint64_t now_ns, realtime_offset_ns;
     uint64_t random;
     struct fault faults[RF_CALLS];
@@ -181,6 +182,8 @@ int net_connect(rf_engine *engine, struct slot *slot, const struct check *check,
 int net_established(rf_engine *engine, struct slot *slot);
 int net_send(rf_engine *engine, struct slot *slot, const uint8_t *out, uint32_t len, uint32_t *sent);
 int net_receive(rf_engine *engine, struct slot *slot, uint8_t *in, uint32_t max, uint32_t *got, uint64_t *when_ns);
+void net_open(rf_engine *engine);
+void net_close(rf_engine *engine);
 void net_tell_addresses(struct slot *slot); /* to its probe, both ends of the connection */
 void net_end(rf_engine *engine, struct slot *slot, int32_t how);
 void net_drop(rf_engine *engine, struct slot *slot);

@@ -113,6 +113,22 @@ static int bind_source(int fd, const struct source *source)
     return errno;
 }
 
+/* The kernel stamps packets while some socket wants it, and patches itself when the first one comes and when the last one
+ * goes: with sockets that live for one check only, it would do so thousands of times a second. One that stays keeps it on. */
+void net_open(rf_engine *engine)
+{
+    const int one = 1;
+    engine->stamp_fd = engine->options.gather_us > 0 ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    if (engine->stamp_fd >= 0)
+        (void)setsockopt(engine->stamp_fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
+}
+
+void net_close(rf_engine *engine)
+{
+    if (engine->stamp_fd >= 0)
+        close(engine->stamp_fd);
+}
+
 static int make_socket(rf_engine *engine, struct slot *slot, const struct check *check, uint8_t family)
 {
     const int domain = family == RF_INET ? AF_INET : family == RF_INET6 ? AF_INET6 : AF_UNIX;

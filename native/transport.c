@@ -15,7 +15,7 @@
 
 static const struct rf_tls_ops *tls_ops; /* set once, before any engine runs */
 
-enum { SESSION_MAX = 8192, SOCKS_REPLY = 8, FAREWELL_MAX = 256 };
+enum { SESSION_MAX = 8192, SOCKS_REPLY = 8 };
 
 int32_t rf_use_tls(const void *functions)
 {
@@ -214,16 +214,15 @@ static bool shake(rf_probe *probe, uint64_t now_ns)
         tls_failed(probe, now_ns);
         return true;
     }
-    if (tls_say(probe))
-        return true; /* the last flight goes out before the rules have their turn */
-    if (result == TLS_OK) {
+    if (result == TLS_OK) { /* its last flight goes out with the first words of the rules, or as the last words of all */
         probe->layers.stage = LAYERS_OPEN;
         probe->layers.tls_used = true;
         probe->layers.resumed = tls_ops->resumed(probe->layers.tls) == 1;
         probe_up(probe, now_ns);
         return false;
     }
-    probe->layers.want = LAYERS_WANT_RECV;
+    if (!tls_say(probe))
+        probe->layers.want = LAYERS_WANT_RECV;
     return true;
 }
 
@@ -393,16 +392,13 @@ void layers_end(rf_probe *probe, bool farewell)
     probe->farewell_len = 0;
     if (layers->tls != NULL) {
         tls_keep_session(probe);
-        const bool shaking = layers->stage == LAYERS_SHAKE; /* then an alert may wait that says why */
-        if (farewell && !shaking)
+        if (farewell)
             tls_ops->close(layers->tls);
-        if (farewell || shaking) {
-            const uint8_t *raw;
-            const uint32_t len = tls_ops->pending(layers->tls, &raw);
-            if (len <= FAREWELL_MAX) {
-                memcpy(probe->room, raw, len);
-                probe->farewell_len = len;
-            }
+        const uint8_t *raw; /* an alert that says why, the end of a handshake, or the good-bye */
+        const uint32_t len = tls_ops->pending(layers->tls, &raw);
+        if (len <= room_of(probe->in_max)) {
+            memcpy(probe->room, raw, len);
+            probe->farewell_len = len;
         }
         tls_ops->end(layers->tls);
     }
