@@ -43,6 +43,11 @@ class Case(msgspec.Struct, frozen=True):
     bytes_count: bool = True
 
 
+TLS_FAILED = "SSL handshake failure"
+TLS_RESET = f"{TLS_FAILED} (Connection reset by peer)"
+"""The same end of a handshake, seen before or after the peer's reset arrived: in either program, now and then."""
+
+
 class Said(msgspec.Struct, frozen=True):
     """What one program showed, and what its server got."""
 
@@ -205,6 +210,7 @@ def run(program: str, cases: Sequence[Case], folder: Path) -> list[Said]:
     said = []
     for number, (case, listener) in enumerate(zip(cases, listeners, strict=True)):
         status, code, text = seen.get(f"c{number}", ("no check ended", "", ""))
+        text = text.replace(TLS_RESET, TLS_FAILED)
         said.append(Said(status, code, text, masked(listener.first) if case.bytes_count else b""))
     return said
 
