@@ -72,6 +72,10 @@ class CallError(Exception):
         self.error = error
 
 
+class WireError(OSError):
+    """A protocol between the socket and the probe failed: no errno, a text for people."""
+
+
 def sockaddr(to: Endpoint, port: int) -> tuple[str, int] | tuple[str, int, int, int] | bytes | str:
     """An endpoint as Python's socket functions take it."""
     if to.family == 4:
@@ -190,7 +194,7 @@ class Driver:
             self._say(StepKind.FAILED, error=failed.error)
             self._probe.failed(failed.where, failed.error, clock_ns())
         except OSError as failed:
-            self._say(StepKind.FAILED, error=failed.errno or 0)
+            self._say(StepKind.FAILED, error=failed.errno or 0, detail="" if failed.errno else str(failed))
             self._probe.failed(native.AT_STREAM, failed.errno or 0, clock_ns())
 
     async def _move(self, want: Want) -> None:

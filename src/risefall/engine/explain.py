@@ -45,6 +45,8 @@ def show_step(step: Step) -> str:
             return at + f"got {len(step.data)} bytes: {show_bytes(step.data)}"
         case StepKind.ENDED:
             return at + "the server ended its stream"
+        case StepKind.FAILED if step.detail:
+            return at + f"failed: {step.detail}"
         case StepKind.FAILED:
             return at + f"failed: {os.strerror(step.error)} ({errno.errorcode.get(step.error, step.error)})"
         case StepKind.TIMED_OUT:
