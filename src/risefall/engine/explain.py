@@ -6,6 +6,7 @@ import errno
 import os
 
 from risefall.engine.drive import Step, StepKind
+from risefall.engine.grpc import Code, Fault, Health, Serving
 from risefall.engine.native import ProbeResult
 from risefall.status import Status, Verdict
 
@@ -92,5 +93,28 @@ def likely_cause(result: ProbeResult, *, http: bool, got: bytes) -> str:
             return "it asks who you are: a health page should need no login, or be allowed from the checker's address"
         case Status.L7STS if result.code == 404:
             return "the server is up, the page is not there: is the path right?"
+        case _:
+            return ""
+
+
+def grpc_cause(health: Health, service: str) -> str:
+    """One sentence on why it is not SERVING, or nothing."""
+    if health.error in CAUSES and health.error != errno.ECONNRESET:
+        return CAUSES[health.error]
+    match health:
+        case Health(fault=Fault.TIMED_OUT):
+            return "nothing came in time: overloaded, hung, filtered, or a server that waits for TLS"
+        case Health(fault=Fault.STREAM, message=message) if "HTTP/1" in message:
+            return "the port speaks HTTP/1: gRPC listens elsewhere, or behind TLS with ALPN"
+        case Health(fault=Fault.STREAM, error=errno.ECONNRESET) | Health(fault=Fault.STREAM, error=0):
+            return "the port does not take HTTP/2 like this: grpcs:// for TLS, grpc:// for clear text?"
+        case Health(serving=Serving.SERVICE_UNKNOWN):
+            return f"the server has a health service, which does not know '{service}'"
+        case Health(code=Code.UNIMPLEMENTED) | Health(http_status=404):
+            return "the server speaks gRPC without the health service: is grpc.health.v1.Health registered?"
+        case Health(code=Code.UNAUTHENTICATED) | Health(code=Code.PERMISSION_DENIED):
+            return "the health service asks for credentials: it should need none"
+        case Health(serving=Serving.NOT_SERVING):
+            return "the service says of itself that it does not serve"
         case _:
             return ""
