@@ -467,6 +467,12 @@ void probe_broke(rf_probe *probe, int32_t status, const char *text, uint64_t now
     finish(probe, now_ns);
 }
 
+void rf_probe_tls_begins(rf_probe *probe)
+{
+    RF_ASSERT(probe->state == PROBE_CONNECT && probe->layers.stage == LAYERS_NONE);
+    probe->layers.tls_used = true;
+}
+
 void rf_probe_tls_failed(rf_probe *probe, const char *text, uint64_t now_ns)
 {
     RF_ASSERT(probe->state != PROBE_DONE && probe->state != PROBE_IDLE);
@@ -537,7 +543,8 @@ void rf_probe_time(rf_probe *probe, uint64_t now_ns)
         status = RF_PROCTOUT;
         probe->result.code = probe->last_code; /* HAProxy leaves it as it was */
     } else if (probe->state == PROBE_CONNECT) {
-        status = probe->layers.stage == LAYERS_NONE    ? RF_L4TOUT
+        const bool shaking = probe->layers.tls_used; /* of the driver's TLS: a layer of ours is past its handshake with this set */
+        status = probe->layers.stage == LAYERS_NONE    ? (shaking ? RF_L6TOUT : RF_L4TOUT)
                  : probe->layers.stage == LAYERS_SHAKE ? RF_L6TOUT
                                                        : RF_L7TOUT;
     } else if (at->rule.kind == RF_RULE_EXPECT && at->rule.tout_status) {

@@ -409,7 +409,9 @@ void rf_probe_connected(rf_probe *probe, uint64_t now_ns);
 void rf_probe_sent(rf_probe *probe, uint32_t len, uint64_t now_ns);
 void rf_probe_received(rf_probe *probe, uint32_t len, uint64_t now_ns); /* 0: the peer ended its stream */
 void rf_probe_failed(rf_probe *probe, int32_t where, int32_t error, uint64_t now_ns);
-/* A driver that does TLS itself could not: text as HAProxy words it ("SSL handshake failure"). */
+/* A driver that does TLS itself, of a socket that is connected: it begins the handshake; rf_probe_connected() comes behind it. */
+void rf_probe_tls_begins(rf_probe *probe);
+/* It could not: text as HAProxy words it ("SSL handshake failure"). */
 void rf_probe_tls_failed(rf_probe *probe, const char *text, uint64_t now_ns);
 /* The process ended: exit code 0 to 255, or -1: by a signal. */
 void rf_probe_exited(rf_probe *probe, int32_t code, uint64_t now_ns);

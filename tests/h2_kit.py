@@ -9,7 +9,7 @@ import h2.connection
 import h2.events
 import trio
 
-from risefall.engine.native import Want
+from risefall.engine.native import Endpoint, Want
 
 Headers = Sequence[tuple[str, str]]
 Play = Callable[["H2Server", int], None]
@@ -42,7 +42,12 @@ class H2Server:
 
     async def send(self, data: bytes) -> int:
         await trio.lowlevel.checkpoint()
-        for event in self.h2.receive_data(data[:100]):
+        self.take(data[:100])
+        return len(data[:100])
+
+    def take(self, data: bytes) -> None:
+        """Bytes of the client."""
+        for event in self.h2.receive_data(data):
             if isinstance(event, h2.events.RequestReceived):
                 self.headers = [(str(name), str(value)) for name, value in event.headers]
             if isinstance(event, h2.events.DataReceived):
@@ -51,7 +56,6 @@ class H2Server:
             if isinstance(event, h2.events.StreamEnded):
                 self.play(self, event.stream_id)
         self.waiting += self.h2.data_to_send()
-        return len(data[:100])
 
     async def receive(self, room: int) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -62,7 +66,10 @@ class H2Server:
         self.reads.append(len(out))
         return out
 
-    def end(self, how: int) -> None:
+    def addresses(self) -> tuple[Endpoint, Endpoint]:
+        raise AssertionError
+
+    def end(self, how: int, last: bytes = b"") -> None:
         self.endings.append(how)
 
 

@@ -26,6 +26,7 @@ class StepKind(Enum):
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
+    TLS_DONE = "TLS handshake done"
     SENT = "sent"
     RECEIVED = "received"
     ENDED = "ended by peer"
@@ -48,7 +49,7 @@ class Wire(Protocol):
     """What a driver needs of a transport: one connection at a time. Raises OSError; may be cancelled anywhere."""
 
     async def connect(self, want: Want) -> None:
-        """Opens the connection that a probe wants."""
+        """Opens the connection that a probe wants. Raises CallError and TlsError too."""
 
     async def send(self, data: bytes) -> int:
         """Sends some of it; how many bytes."""
@@ -74,6 +75,26 @@ class CallError(Exception):
 
 class WireError(OSError):
     """A protocol between the socket and the probe failed: no errno, a text for people."""
+
+
+NAME_MISMATCHES = (62, 64)
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
+
+class TlsError(Exception):
+    """A TLS handshake failed. reason: OpenSSL's name for it; verify_code: X509_V_..., 0 when the chain was not at fault."""
+
+    def __init__(self, text: str, reason: str = "", verify_code: int = 0) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.verify_code = verify_code
+
+    @property
+    def haproxy_text(self) -> str:
+        """As HAProxy words it (spec 3.4)."""
+        if self.verify_code in NAME_MISMATCHES:
+            return "Server presented an SSL certificate different from the expected one"
+        return "SSL handshake failure"
 
 
 def sockaddr(to: Endpoint, port: int) -> tuple[str, int] | tuple[str, int, int, int] | bytes | str:
@@ -154,22 +175,51 @@ def clock_ns() -> int:
     return int(trio.current_time() * 1e9)
 
 
+class Transcript:
+    """Tells steps with their time since the start. A driver and the wires under it share one."""
+
+    def __init__(self, tell: Callable[[Step], None] | None = None) -> None:
+        self._tell = tell or (lambda step: None)
+        self._started_ns = 0
+        self._connected = False
+
+    def start(self) -> int:
+        """Counts from now on; the time now."""
+        self._started_ns = clock_ns()
+        return self._started_ns
+
+    def say(self, kind: StepKind, data: bytes = b"", error: int = 0, detail: str = "") -> None:
+        """One step, now."""
+        self._tell(Step(clock_ns() - self._started_ns, kind, data, error, detail))
+
+    def connecting(self, port: int) -> None:
+        """A new connection begins; port 0 for a UNIX socket."""
+        self._connected = False
+        self.say(StepKind.CONNECTING, detail=str(port) if port else "")
+
+    def connected(self) -> None:
+        """The socket is connected: told once, by the lowest that knows and has more to tell (TLS), or by the driver."""
+        if not self._connected:
+            self._connected = True
+            self.say(StepKind.CONNECTED)
+
+
 class Driver:
     """Runs one probe over one wire."""
 
-    def __init__(self, probe: Probe, wire: Wire, tell: Callable[[Step], None] | None = None) -> None:
+    def __init__(self, probe: Probe, wire: Wire, tell: Callable[[Step], None] | Transcript | None = None) -> None:
+        """`tell` gets every step; a Transcript where the wires tell steps of their own."""
         self._probe = probe
         self._wire = wire
-        self._tell = tell or (lambda step: None)
-        self._started_ns = 0
+        self._transcript = tell if isinstance(tell, Transcript) else Transcript(tell)
+        self._say = self._transcript.say
         self._connection = 0
 
     async def run(self) -> ProbeResult:
         """One run, from connect to verdict; the probe's own deadlines bound it."""
         probe = self._probe
-        self._started_ns = clock_ns()
         self._connection = 0
-        probe.start(self._started_ns)
+        probe.start(self._transcript.start())
         want = probe.want()
         try:
             while want.kind != native.DONE:
@@ -184,15 +234,15 @@ class Driver:
         self._say(StepKind.CLOSED, detail="FIN" if want.close == native.CLOSE_FIN else "RST")
         return probe.result()
 
-    def _say(self, kind: StepKind, data: bytes = b"", error: int = 0, detail: str = "") -> None:
-        self._tell(Step(clock_ns() - self._started_ns, kind, data, error, detail))
-
     async def _act(self, want: Want) -> None:
         try:
             await self._move(want)
         except CallError as failed:
             self._say(StepKind.FAILED, error=failed.error)
             self._probe.failed(failed.where, failed.error, clock_ns())
+        except TlsError as failed:
+            self._say(StepKind.FAILED, detail=str(failed))
+            self._probe.tls_failed(failed.haproxy_text, clock_ns())
         except OSError as failed:
             self._say(StepKind.FAILED, error=failed.errno or 0, detail="" if failed.errno else str(failed))
             self._probe.failed(native.AT_STREAM, failed.errno or 0, clock_ns())
@@ -202,9 +252,9 @@ class Driver:
             if want.connection != self._connection:
                 self._wire.end(want.close)
                 self._connection = want.connection
-            self._say(StepKind.CONNECTING, detail=str(want.port) if want.port else "")
+            self._transcript.connecting(want.port)
             await self._wire.connect(want)
-            self._say(StepKind.CONNECTED)
+            self._transcript.connected()
             if want.how & native.HOW_TELL_ADDRESSES:
                 self._probe.addresses(*self._wire.addresses())
             self._probe.connected(clock_ns())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from risefall.engine.drive import Step, StepKind
+from risefall.engine.drive import Step, StepKind, TlsError
 from risefall.engine.grpc import Code, Fault, Health, Serving
 from risefall.engine.native import ProbeResult
 from risefall.status import Status, Verdict
@@ -40,6 +40,8 @@ def show_step(step: Step) -> str:
             return at + "connecting" + (f" to port {step.detail}" if step.detail else "")
         case StepKind.CONNECTED:
             return at + "connected"
+        case StepKind.TLS_DONE:
+            return at + f"TLS handshake done: {step.detail}"
         case StepKind.SENT:
             return at + f"sent {len(step.data)} bytes: {show_bytes(step.data)}"
         case StepKind.RECEIVED:
@@ -118,3 +120,39 @@ def grpc_cause(health: Health, service: str) -> str:
             return "the service says of itself that it does not serve"
         case _:
             return ""
+
+
+VERIFY_CAUSES = {
+    9: "the certificate is not valid yet: is the clock of this machine, or of the one that made it, right?",
+    10: "the certificate's time has ended: renew it, and reload the server that still shows the old one",
+    18: "the server shows a self-signed certificate: give it with `--ca-file`, or do without trust with `--insecure`",
+    19: "the chain ends in an authority that this machine does not trust: give it with `--ca-file`",
+    20: "the issuer is unknown here: an authority of one's own (`--ca-file`), or a server that leaves out its intermediate",
+    21: "the issuer is unknown here: an authority of one's own (`--ca-file`), or a server that leaves out its intermediate",
+    62: "the certificate is for other names: ask for one of them with `--sni NAME`, or is this another server?",
+    64: "the certificate does not name this address: ask for one of its names with `--sni NAME`",
+}
+"""By OpenSSL's X509_V_ERR_ numbers."""
+TLS_CAUSES = {
+    "EOF": "it closed the connection at the first words of TLS: a port without TLS, an access list, or an SNI that it does not serve",
+    "PROTOCOL_VERSION": "no protocol version in common: is the server limited to an old TLS?",
+    "HANDSHAKE_FAILURE": "no protocol version or cipher in common, or the server wants another SNI or a client certificate",
+    "UNRECOGNIZED_NAME": "the server does not serve that name: give one that it knows with `--sni NAME`",
+    "NO_APPLICATION_PROTOCOL": "no protocol in common: change `--alpn`",
+    "CERTIFICATE_REQUIRED": "the server wants a client certificate",
+    "BAD_CERTIFICATE": "the server wants a client certificate, or another one",
+}
+"""By the end of OpenSSL's name of the reason."""
+NOT_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+
+
+def tls_cause(failure: TlsError) -> str:
+    """One sentence on why a handshake failed."""
+    if failure.reason == "VERIFY":
+        return VERIFY_CAUSES.get(failure.verify_code, "")
+    if failure.reason in NOT_TLS:
+        return "what answers there is not TLS: is it the plain port?"
+    for ending, cause in TLS_CAUSES.items():
+        if failure.reason.endswith(ending):
+            return cause
+    return ""

@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from risefall.engine import native
-from risefall.engine.drive import CallError, Step, StepKind, Wire
+from risefall.engine.drive import CallError, Step, StepKind, TlsError, Transcript, Wire, clock_ns
 from risefall.engine.h2stream import H2Stream, Pair, StreamFault
 from risefall.engine.native import Want
 
@@ -238,14 +238,15 @@ def show_type(head: dict[bytes, bytes]) -> str:
 class HealthCall:
     """Runs one call over one wire and tells each step, as drive.Driver does for a probe."""
 
-    def __init__(self, wire: Wire, tell: Callable[[Step], None] | None = None) -> None:
+    def __init__(self, wire: Wire, tell: Callable[[Step], None] | Transcript | None = None) -> None:
+        """`tell` gets every step; a Transcript where the wires tell steps of their own."""
         self._wire = wire
-        self._tell = tell or (lambda step: None)
-        self._started = 0.0
+        self._transcript = tell if isinstance(tell, Transcript) else Transcript(tell)
+        self._say = self._transcript.say
 
     async def run(self, service: str, *, port: int, authority: str, scheme: str, deadline: float) -> Health:
         """`port` is where to connect, 0 for a UNIX socket; `deadline` is on trio's clock. Whatever the peer does is in the result; an outer cancel is none."""
-        self._started = trio.current_time()
+        started_ns = self._transcript.start()
         where = Fault.CONNECT
         health = Health(None, message="no answer in time", fault=Fault.TIMED_OUT)
         try:
@@ -255,7 +256,7 @@ class HealthCall:
                 health = await self._call(service, authority, scheme, deadline)
             if scope.cancelled_caught:
                 self._say(StepKind.TIMED_OUT)
-        except StreamFault as fault:
+        except (StreamFault, TlsError) as fault:
             health = self._failed(0, str(fault), where)
         except CallError as failed:
             health = self._failed(failed.error, "", where)
@@ -264,21 +265,17 @@ class HealthCall:
         finally:
             self._wire.end(native.CLOSE_RST)
         self._say(StepKind.CLOSED, detail="RST")
-        return msgspec.structs.replace(health, duration_ms=(trio.current_time() - self._started) * 1000)
+        return msgspec.structs.replace(health, duration_ms=(clock_ns() - started_ns) / 1e6)
 
     def _failed(self, error: int, text: str, where: Fault) -> Health:
         text = os.strerror(error) if error else text
         self._say(StepKind.FAILED, error=error, detail="" if error else text)
         return Health(None, message=text, fault=where, error=error)
 
-    def _say(self, kind: StepKind, data: bytes = b"", error: int = 0, detail: str = "") -> None:
-        at_ns = int((trio.current_time() - self._started) * 1e9)
-        self._tell(Step(at_ns, kind, data, error, detail))
-
     async def _connect(self, port: int, deadline_ns: int) -> None:
-        self._say(StepKind.CONNECTING, detail=str(port) if port else "")
+        self._transcript.connecting(port)
         await self._wire.connect(Want(native.CONNECT, native.CLOSE_NONE, 0, 1, port, deadline_ns))
-        self._say(StepKind.CONNECTED)
+        self._transcript.connected()
 
     async def _call(self, service: str, authority: str, scheme: str, deadline: float) -> Health:
         stream = H2Stream()

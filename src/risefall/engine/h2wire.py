@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from risefall.engine.drive import Wire, WireError
 from risefall.engine.h2stream import H2Stream, Pair, StreamFault
-from risefall.engine.native import Want
+from risefall.engine.native import Endpoint, Want
 
 HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"transfer-encoding"))
 READ_BYTES = 16384
@@ -159,7 +159,10 @@ class H2Wire:
         while data:
             data = data[await self._inner.send(data) :]
 
-    def end(self, how: int) -> None:
+    def addresses(self) -> tuple[Endpoint, Endpoint]:
+        return self._inner.addresses()
+
+    def end(self, how: int, last: bytes = b"") -> None:
         """Ends the wire inside; the peer learns from that, as it does from HAProxy."""
         self._stream = None
         self._inner.end(how)

@@ -325,6 +325,10 @@ class Probe:
         """An errno: of making the socket, of connect() itself, or of the connection later (AT_...)."""
         lib.rf_probe_failed(self._pointer, where, error, now_ns)
 
+    def tls_begins(self) -> None:
+        """A driver that does TLS itself begins the handshake on its connected socket."""
+        lib.rf_probe_tls_begins(self._pointer)
+
     def tls_failed(self, text: str, now_ns: int) -> None:
         """A driver that does TLS itself could not; text as HAProxy words it."""
         lib.rf_probe_tls_failed(self._pointer, text.encode(), now_ns)
