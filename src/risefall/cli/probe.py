@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import re
-import socket
 import sys
-from urllib.parse import SplitResult, unquote, urlsplit
+import time
+from typing import Any, NoReturn
 
 import click
 import msgspec
 import trio
 
 from risefall.cli.options import as_option, json_option
-from risefall.config.haproxy.dialect import DIALECTS
-from risefall.config.haproxy.model import CheckKind, Expect, ExpectRule, Header, HttpSendRule, Place, Rule, RuleSet
-from risefall.engine.drive import Driver, SocketWire, Step, StepKind
-from risefall.engine.explain import likely_cause, show_step, verdict_line
-from risefall.engine.native import CheckSpec, Endpoint, Probe, ProbeResult, Program
+from risefall.cli.probe_run import Run, address_text, run_grpc, run_probe
+from risefall.cli.probe_targets import (
+    BINARY_SCHEMES,
+    GRPC_SCHEMES,
+    HttpWords,
+    Target,
+    Way,
+    fits,
+    parse_target,
+    rule_set,
+    split_host_port,
+)
+from risefall.config.haproxy.dialect import DIALECTS, Dialect
+from risefall.engine.causes import Seen, grpc_cause, likely_cause, tls_cause
+from risefall.engine.drive import Step, StepKind
+from risefall.engine.explain import phases, show_phases, show_step, verdict_line
+from risefall.engine.grpc import Fault, Health
+from risefall.engine.native import ProbeResult, Program
 from risefall.engine.programs import Compiler, NotChecked
+from risefall.engine.tlswire import show_certificate
 from risefall.errors import StartError
 from risefall.status import Verdict
 
-HERE = Place("command line", 1)
-PORTS = {"http": 80}
 BUFSIZE = 16384
-RESOLVE_S = 5.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What `--json` prints."""
+    """What `--json` prints. Times are ms, null for what did not come; certificate_days: null without a certificate."""
 
     url: str
     address: str
@@ -39,100 +49,137 @@ class Outcome(msgspec.Struct, frozen=True):
     duration_ms: float
     text: str
     cause: str
+    resolve_ms: float
+    connect_ms: float | None
+    tls_ms: float | None
+    first_byte_ms: float | None
+    tls: str
+    certificate: str
+    certificate_names: tuple[str, ...]
+    certificate_days: int | None
 
 
-def usage(message: str) -> click.UsageError:
-    return click.UsageError(message)
+def teller(target: Target, as_json: bool) -> Any:
+    """What happens to each step as it comes."""
+    binary = target.scheme in BINARY_SCHEMES
+
+    def tell(step: Step) -> None:
+        if not as_json:
+            click.echo(show_step(step, binary=binary))
+
+    return tell
 
 
-def split_url(url: str) -> tuple[SplitResult, str, int]:
-    """The parts of a target: scheme, host or socket path, port. Raises click.UsageError with what is wrong."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("tcp", "http", "agent"):
-        raise usage(f"'{url}': the scheme is one of tcp://, http://, agent:// (more come with the next release)")
-    if not parts.netloc and parts.path.startswith("/"):
-        return parts, parts.path, 0
+def compile_target(target: Target, words: HttpWords, agent_send: str, dialect: Dialect) -> Program:
+    """The check program of a target. Raises StartError for what this build cannot check."""
+    compiler = Compiler(dialect, BUFSIZE)
     try:
-        port = parts.port or PORTS.get(parts.scheme, 0)
-    except ValueError as error:
-        raise usage(f"'{url}': {error}") from error
-    if not parts.hostname:
-        raise usage(f"'{url}': no host; write tcp://HOST:PORT, or tcp:///path/of/a.sock")
-    if not port:
-        raise usage(f"'{url}': no port; write {parts.scheme}://{parts.hostname}:PORT")
-    return parts, parts.hostname, port
+        if target.scheme == "agent":
+            return compiler.agent(agent_send.replace("\\n", "\n").replace("\\r", "\r")).program
+        return compiler.health(rule_set(target, words, dialect)).program
+    except NotChecked as why:
+        raise StartError(f"{target.url}: {why}") from why
 
 
-async def find_address(host: str, port: int) -> Endpoint:
-    """The first address of a host. Raises StartError when it has none."""
-    if host.startswith("/"):
-        return Endpoint(1, host.encode())
-    try:
-        with trio.fail_after(RESOLVE_S):
-            found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except trio.TooSlowError as error:
-        raise StartError(f"'{host}' did not resolve within {RESOLVE_S:.0f} s: is the name server reachable?") from error
-    except OSError as error:
-        raise StartError(f"'{host}' does not resolve: {error.strerror}") from error
-    family, _, _, _, address = found[0]
-    scope = int(address[3]) if len(address) > 3 else 0
-    return Endpoint(4 if family == socket.AF_INET else 6, socket.inet_pton(family, str(address[0])), port, scope)
+class Report(msgspec.Struct, frozen=True):
+    """One run in the words of either kind of check. line: the verdict for people."""
+
+    status: str
+    verdict: str
+    code: int
+    duration_ms: float
+    text: str
+    line: str
+    cause: str
+    exit_code: int
 
 
-def statuses(text: str) -> tuple[tuple[int, int], ...]:
-    """`200,301-399` as ranges. Raises click.UsageError."""
-    if not re.fullmatch(r"\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*", text):
-        raise usage(f"--expect-status '{text}': write numbers and ranges, such as 200,301-399")
-    ranges = (item.partition("-") for item in text.split(","))
-    return tuple((int(low), int(high or low)) for low, _, high in ranges)
+def report_probe(result: ProbeResult, run: Run, target: Target, words: HttpWords) -> Report:
+    """A check program's result."""
+    names = {header.partition(":")[0].strip().lower() for header in words.headers}
+    seen = Seen(
+        target.scheme,
+        run.to,
+        run.bytes_of(StepKind.RECEIVED),
+        run.bytes_of(StepKind.SENT),
+        run.failure,
+        "host" in names,
+    )
+    return Report(
+        status=result.status.name,
+        verdict=result.verdict.name.lower(),
+        code=result.code,
+        duration_ms=result.duration_us / 1000,
+        text=result.text.decode("latin-1"),
+        line=verdict_line(result),
+        cause=likely_cause(result, seen),
+        exit_code=3 if result.self_blame else int(result.verdict is Verdict.FAILED),
+    )
 
 
-def http_rules(
-    parts: SplitResult, method: str, version: str, headers: tuple[str, ...], status: str, string: str
-) -> RuleSet:
-    """The rule set of an http:// target: as `option httpchk METHOD URI VERSION` would make it."""
-    pairs = []
-    for header in headers:
-        name, colon, value = header.partition(":")
-        if not colon or not name.strip():
-            raise usage(f"--header '{header}': write 'Name: value'")
-        pairs.append(Header(name.strip(), value.strip().replace("%", "%%")))
-    uri = (parts.path if parts.netloc else "") or "/"
-    rules: list[Rule] = [
-        HttpSendRule(
-            HERE, 1, method, uri + (f"?{parts.query}" if parts.query else ""), version=version, headers=tuple(pairs)
-        )
-    ]
-    if status:
-        rules.append(ExpectRule(HERE, 2, Expect.STATUS, statuses=statuses(status)))
-    if string:
-        rules.append(ExpectRule(HERE, len(rules) + 1, Expect.STRING, pattern=string))
-    return RuleSet(kind=CheckKind.HTTP, rules=tuple(rules))
+def report_grpc(health: Health, run: Run, service: str) -> Report:
+    """A gRPC health call's result. Without an answer the status says how the call ended."""
+    status = health.serving.name if health.serving is not None else health.code.name if health.code else ""
+    status = status or {Fault.TIMED_OUT: "TIMEOUT", Fault.CONNECT: "NO_CONNECTION"}.get(health.fault, "NO_ANSWER")
+    line = status
+    if health.code is not None:
+        line += f", grpc-status {int(health.code)} ({health.code.name})"
+    line += f", in {health.duration_ms:.3f} ms" + (f": {health.message}" if health.message else "")
+    return Report(
+        status=status,
+        verdict="passed" if health.passed else "failed",
+        code=health.code or 0,
+        duration_ms=health.duration_ms,
+        text=health.message,
+        line=line,
+        cause=tls_cause(run.failure) if run.failure else grpc_cause(health, service),
+        exit_code=int(not health.passed),
+    )
 
 
-async def run_probe(
-    program: Program, host: str, port: int, inter_ms: int, timeout_check_ms: int, tell: bool
-) -> tuple[Endpoint, ProbeResult, bytes]:
-    """One run; every step is printed as it happens when `tell` is set. Returns also what the server said."""
-    to = await find_address(host, port)
-    spec = CheckSpec(to, inter_ms=inter_ms, rise=1, fall=1, health=1, tag=0, first_ns=0, check_ms=timeout_check_ms)
-    got = bytearray()
+def print_json(target: Target, run: Run, report: Report) -> None:
+    """One object."""
+    times = phases(run.resolve_ms, run.steps)
+    certificate = run.distrusted or (run.facts.certificate if run.facts else None)
+    outcome = Outcome(
+        url=target.url,
+        address=address_text(run.to),
+        port=target.port,
+        status=report.status,
+        verdict=report.verdict,
+        code=report.code,
+        duration_ms=report.duration_ms,
+        text=report.text,
+        cause=report.cause,
+        resolve_ms=times.resolve,
+        connect_ms=times.connect,
+        tls_ms=times.tls,
+        first_byte_ms=times.first_byte,
+        tls=run.facts.protocol if run.facts else "",
+        certificate=certificate.subject if certificate else "",
+        certificate_names=certificate.names if certificate else (),
+        certificate_days=certificate.days_left(time.time()) if certificate else None,
+    )
+    click.echo(msgspec.json.encode(outcome))
 
-    def show(step: Step) -> None:
-        if step.kind is StepKind.RECEIVED:
-            got.extend(step.data)
-        if tell:
-            click.echo(show_step(step))
 
-    result = await Driver(Probe(program, spec), SocketWire(to), show).run()
-    return to, result, bytes(got)
+def print_words(run: Run, report: Report) -> None:
+    """The lines behind the transcript."""
+    click.echo(f"{report.verdict}: {report.line}")
+    if run.distrusted is not None:
+        click.echo(f"  shown: {show_certificate(run.distrusted, time.time())}")
+    if report.cause:
+        click.echo(f"  likely: {report.cause}")
+    click.echo(f"  {show_phases(phases(run.resolve_ms, run.steps))}")
 
 
-def address_text(to: Endpoint) -> str:
-    """An endpoint's address for a person."""
-    if to.family in (4, 6):
-        return socket.inet_ntop(socket.AF_INET if to.family == 4 else socket.AF_INET6, to.packed)
-    return to.packed.decode("utf-8", "replace")
+def finish(target: Target, run: Run, report: Report, as_json: bool) -> NoReturn:
+    """Prints and ends."""
+    if as_json:
+        print_json(target, run, report)
+    else:
+        print_words(run, report)
+    sys.exit(report.exit_code)
 
 
 @click.command("probe")
@@ -155,52 +202,61 @@ def address_text(to: Endpoint) -> str:
     "--expect-status", default="", metavar="LIST", help="http: as `http-check expect status`, such as 200,301-399"
 )
 @click.option("--expect-string", default="", metavar="TEXT", help="http: as `http-check expect string`")
+@click.option("--proto", type=click.Choice(["h1", "h2"]), default="h1", help="http: as `check-proto`; h2 is HTTP/2")
 @click.option("--agent-send", default="", metavar="TEXT", help="agent: as `agent-send`; \\n and \\r are understood")
+@click.option("--sni", default=None, metavar="NAME", help="TLS: as `check-sni`; the URL's host where it is a name")
+@click.option("--alpn", default="", metavar="LIST", help="TLS: as `check-alpn`, such as h2,http/1.1")
+@click.option("--ca-file", default="", metavar="FILE", help="TLS: as `ca-file`; the system's without it")
+@click.option("--insecure", is_flag=True, help="TLS: as `verify none`")
+@click.option("--proxy-protocol", type=click.Choice(["v1", "v2"]), default=None, help="as `check-send-proxy`")
+@click.option("--socks4", default="", metavar="HOST:PORT", help="as `check-via-socks4`: through this proxy")
 @as_option
 @json_option
 def command(
     url: str, inter_ms: int, check_ms: int, method: str, http_version: str, headers: tuple[str, ...], expect_status: str,
-    expect_string: str, agent_send: str, dialect: str, as_json: bool,
+    expect_string: str, proto: str, agent_send: str, sni: str | None, alpn: str, ca_file: str, insecure: bool,
+    proxy_protocol: str | None, socks4: str, dialect: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Checks one target once, exactly as a server line would, and tells each step.
+
+    \b
+    URL is one of
+      tcp://HOST:PORT          a connection          tls://HOST:PORT      a handshake
+      http://HOST[:PORT]/PATH  option httpchk        https://...          the same over TLS
+      agent://HOST:PORT        agent-check           redis://HOST         option redis-check
+      mysql://[USER@]HOST      option mysql-check    pgsql://USER@HOST    option pgsql-check
+      smtp://HOST[/EHLO-NAME]  option smtpchk        ldap://HOST          option ldap-check
+      spop://HOST:PORT         option spop-check     ssl-hello://HOST     option ssl-hello-chk
+      grpc://HOST:PORT[/SERVICE], grpcs://...        grpc.health.v1.Health/Check
+    and all but gRPC's take the path of a UNIX socket: redis:///run/redis.sock
 
     \b
     Example:
       risefall probe http://127.0.0.1:8080/health --header 'Host: shop' --expect-status 200
     """
-    parts, host, port = split_url(url)
-    compiler = Compiler(DIALECTS[dialect], BUFSIZE)
+    target = parse_target(url)
+    way = Way(
+        sni=sni, alpn=tuple(filter(None, alpn.split(","))), ca_file=ca_file, verify=not insecure, h2=proto == "h2",
+        proxy=proxy_protocol or "", socks4=socks4,
+    )  # fmt: skip
+    fits(target, way)
+    if socks4:
+        split_host_port(socks4, "--socks4")
+    tell = teller(target, as_json)
+    if target.scheme in GRPC_SCHEMES:
+        service = target.path.removeprefix("/")
+        limit_ms = min(inter_ms, check_ms or inter_ms)
+        health, run = trio.run(lambda: run_grpc(service, target, way, limit_ms=limit_ms, tell=tell))
+        finish(target, run, report_grpc(health, run, service), as_json)
+    words = HttpWords(method, http_version, headers, expect_status, expect_string)
+    program = compile_target(target, words, agent_send, DIALECTS[dialect])
+    h2_by_alpn = DIALECTS[dialect].h2_in_checks
     try:
-        if parts.scheme == "agent":
-            program = compiler.agent(agent_send.replace("\\n", "\n").replace("\\r", "\r")).program
-        elif parts.scheme == "http":
-            program = compiler.health(
-                http_rules(parts, method, http_version, headers, expect_status, expect_string)
-            ).program
-        else:
-            program = compiler.health(RuleSet()).program
+        result, run = trio.run(
+            lambda: run_probe(
+                program, target, way, inter_ms=inter_ms, check_ms=check_ms, h2_by_alpn=h2_by_alpn, tell=tell
+            )
+        )
     except NotChecked as why:
         raise StartError(f"{url}: {why}") from why
-    to, result, got = trio.run(run_probe, program, unquote(host), port, inter_ms, check_ms, not as_json)
-    cause = likely_cause(result, http=parts.scheme == "http", got=got)
-    text = result.text.decode("latin-1")
-    if as_json:
-        outcome = Outcome(
-            url,
-            address_text(to),
-            port,
-            result.status.name,
-            result.verdict.name.lower(),
-            result.code,
-            result.duration_us / 1000,
-            text,
-            cause,
-        )
-        click.echo(msgspec.json.encode(outcome))
-    else:
-        click.echo(f"{result.verdict.name.lower()}: {verdict_line(result)}")
-        if cause:
-            click.echo(f"  likely: {cause}")
-    if result.self_blame:
-        sys.exit(3)
-    sys.exit(1 if result.verdict is Verdict.FAILED else 0)
+    finish(target, run, report_probe(result, run, target, words), as_json)

@@ -1,38 +1,31 @@
-"""One run in words: each step as it happens, and one sentence on the likely cause of a failure."""
+"""One run in words: each step as it happens, the verdict, and where the time went."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 
-from risefall.engine.drive import Step, StepKind, TlsError
-from risefall.engine.grpc import Code, Fault, Health, Serving
+import msgspec
+
+from risefall.engine.drive import Step, StepKind
 from risefall.engine.native import ProbeResult
-from risefall.status import Status, Verdict
 
 SHOWN_BYTES = 300
-
-CAUSES = {
-    errno.ECONNREFUSED: "nobody listens on that port, or a firewall answers with a reset: is the service up, and is the port right?",
-    errno.ENETUNREACH: "this machine has no route to that network: look at `ip route get ADDRESS`",
-    errno.EHOSTUNREACH: "the address does not answer ARP, or a router or firewall says that it cannot be reached",
-    errno.ECONNRESET: "the server took the connection and reset it: a full backlog, a crash, an access list, or another protocol",
-    errno.EPIPE: "the server closed the connection before the request was sent",
-    errno.ENOENT: "there is no socket file of that name: is the service up, and does it use this path?",
-    errno.EACCES: "this user may not open that socket: look at its mode and owner",
-    errno.EMFILE: "this process has no descriptor left: raise `ulimit -n`; the server is not to blame",
-    errno.EADDRNOTAVAIL: "no local port or address is left for it: look at net.ipv4.ip_local_port_range; the server is not to blame",
-}
+SHOWN_HEX = 64
+PRINTABLE = frozenset(range(0x20, 0x7F))
 
 
-def show_bytes(data: bytes) -> str:
-    """Bytes for a person: escapes for what cannot be seen, cut with the number of those left out."""
-    text = repr(data[:SHOWN_BYTES])[1:]
-    more = len(data) - SHOWN_BYTES
+def show_bytes(data: bytes, *, binary: bool = False) -> str:
+    """Bytes for a person, cut with the number of those left out: escapes for what cannot be seen; binary: hex, and text beside."""
+    shown = SHOWN_HEX if binary else SHOWN_BYTES
+    part, more = data[:shown], len(data) - shown
+    plain = "".join(chr(byte) if byte in PRINTABLE else "." for byte in part)
+    text = f"{part.hex(' ')} |{plain}|" if binary else repr(part)[1:]
     return text + (f" … {more} more bytes" if more > 0 else "")
 
 
-def show_step(step: Step) -> str:
+def show_step(step: Step, *, binary: bool = False) -> str:
     """A line of the transcript, its time in milliseconds since the start."""
     at = f"{step.at_ns / 1e6:9.3f} ms  "
     match step.kind:
@@ -43,9 +36,9 @@ def show_step(step: Step) -> str:
         case StepKind.TLS_DONE:
             return at + f"TLS handshake done: {step.detail}"
         case StepKind.SENT:
-            return at + f"sent {len(step.data)} bytes: {show_bytes(step.data)}"
+            return at + f"sent {len(step.data)} bytes: {show_bytes(step.data, binary=binary)}"
         case StepKind.RECEIVED:
-            return at + f"got {len(step.data)} bytes: {show_bytes(step.data)}"
+            return at + f"got {len(step.data)} bytes: {show_bytes(step.data, binary=binary)}"
         case StepKind.ENDED:
             return at + "the server ended its stream"
         case StepKind.FAILED if step.detail:
@@ -67,92 +60,47 @@ def verdict_line(result: ProbeResult) -> str:
     return line + (f": {result.text.decode('latin-1')}" if result.text else "")
 
 
-def likely_cause(result: ProbeResult, *, http: bool, got: bytes) -> str:
-    """One sentence on why it failed, or nothing where nothing is known (or nothing failed)."""
-    if result.verdict is not Verdict.FAILED:
-        return ""
-    if result.error in CAUSES:
-        return CAUSES[result.error]
-    match result.status:
-        case Status.L4TOUT:
-            return (
-                "no answer to the SYN: a firewall that drops, a host that is down, a full accept queue, or a guest behind "
-                "macvtap on this same host (which the host cannot reach without a macvlan interface of its own)"
-            )
-        case Status.L7TOUT if got:
-            return "the answer was not whole in time, or nothing in it matched while the connection stayed open"
-        case Status.L7TOUT:
-            return "it accepts connections and says nothing: overloaded, hung, or waiting for another protocol (TLS?)"
-        case Status.L7RSP if http and got[:1] in (b"\x15", b"\x16"):
-            return "that is TLS, not HTTP"
-        case Status.L7RSP if not got:
-            return "it closed the connection without a byte: an access list, a crash, or a backlog that is full"
-        case Status.L7RSP if http and not got.startswith(b"HTTP/"):
-            return "it speaks, but not HTTP"
-        case Status.L7STS if result.code == 400:
-            return "400 is often a missing Host header: HTTP/1.0 and httpchk send none; try `--header 'Host: NAME'`"
-        case Status.L7STS if result.code in (401, 403):
-            return "it asks who you are: a health page should need no login, or be allowed from the checker's address"
-        case Status.L7STS if result.code == 404:
-            return "the server is up, the page is not there: is the path right?"
-        case _:
-            return ""
+class Phases(msgspec.Struct, frozen=True):
+    """Where the time of one run went, ms; None for what did not come. connect, tls and first_byte: of the last connection.
+
+    first_byte: from the connection, TLS included, to the first byte of the answer. total: from the first call to the verdict.
+    """
+
+    resolve: float
+    connect: float | None
+    tls: float | None
+    first_byte: float | None
+    total: float
 
 
-def grpc_cause(health: Health, service: str) -> str:
-    """One sentence on why it is not SERVING, or nothing."""
-    if health.error in CAUSES and health.error != errno.ECONNRESET:
-        return CAUSES[health.error]
-    match health:
-        case Health(fault=Fault.TIMED_OUT):
-            return "nothing came in time: overloaded, hung, filtered, or a server that waits for TLS"
-        case Health(fault=Fault.STREAM, message=message) if "HTTP/1" in message:
-            return "the port speaks HTTP/1: gRPC listens elsewhere, or behind TLS with ALPN"
-        case Health(fault=Fault.STREAM, error=errno.ECONNRESET) | Health(fault=Fault.STREAM, error=0):
-            return "the port does not take HTTP/2 like this: grpcs:// for TLS, grpc:// for clear text?"
-        case Health(serving=Serving.SERVICE_UNKNOWN):
-            return f"the server has a health service, which does not know '{service}'"
-        case Health(code=Code.UNIMPLEMENTED) | Health(http_status=404):
-            return "the server speaks gRPC without the health service: is grpc.health.v1.Health registered?"
-        case Health(code=Code.UNAUTHENTICATED) | Health(code=Code.PERMISSION_DENIED):
-            return "the health service asks for credentials: it should need none"
-        case Health(serving=Serving.NOT_SERVING):
-            return "the service says of itself that it does not serve"
-        case _:
-            return ""
+def phases(resolve_ms: float, steps: Sequence[Step]) -> Phases:
+    """Reads them off the steps of one run."""
+    begun = ready = 0
+    connect = tls = first = None
+    for step in steps:
+        match step.kind:
+            case StepKind.CONNECTING:
+                begun, connect, tls, first = step.at_ns, None, None, None
+            case StepKind.CONNECTED:
+                connect, ready = step.at_ns - begun, step.at_ns
+            case StepKind.TLS_DONE:
+                tls, ready = step.at_ns - ready, step.at_ns
+            case StepKind.RECEIVED if first is None:
+                first = step.at_ns - ready
+            case _:
+                pass
+    total = steps[-1].at_ns if steps else 0
+    return Phases(resolve_ms, in_ms(connect), in_ms(tls), in_ms(first), total / 1e6)
 
 
-VERIFY_CAUSES = {
-    9: "the certificate is not valid yet: is the clock of this machine, or of the one that made it, right?",
-    10: "the certificate's time has ended: renew it, and reload the server that still shows the old one",
-    18: "the server shows a self-signed certificate: give it with `--ca-file`, or do without trust with `--insecure`",
-    19: "the chain ends in an authority that this machine does not trust: give it with `--ca-file`",
-    20: "the issuer is unknown here: an authority of one's own (`--ca-file`), or a server that leaves out its intermediate",
-    21: "the issuer is unknown here: an authority of one's own (`--ca-file`), or a server that leaves out its intermediate",
-    62: "the certificate is for other names: ask for one of them with `--sni NAME`, or is this another server?",
-    64: "the certificate does not name this address: ask for one of its names with `--sni NAME`",
-}
-"""By OpenSSL's X509_V_ERR_ numbers."""
-TLS_CAUSES = {
-    "EOF": "it closed the connection at the first words of TLS: a port without TLS, an access list, or an SNI that it does not serve",
-    "PROTOCOL_VERSION": "no protocol version in common: is the server limited to an old TLS?",
-    "HANDSHAKE_FAILURE": "no protocol version or cipher in common, or the server wants another SNI or a client certificate",
-    "UNRECOGNIZED_NAME": "the server does not serve that name: give one that it knows with `--sni NAME`",
-    "NO_APPLICATION_PROTOCOL": "no protocol in common: change `--alpn`",
-    "CERTIFICATE_REQUIRED": "the server wants a client certificate",
-    "BAD_CERTIFICATE": "the server wants a client certificate, or another one",
-}
-"""By the end of OpenSSL's name of the reason."""
-NOT_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+def in_ms(ns: int | None) -> float | None:
+    return None if ns is None else ns / 1e6
 
 
-def tls_cause(failure: TlsError) -> str:
-    """One sentence on why a handshake failed."""
-    if failure.reason == "VERIFY":
-        return VERIFY_CAUSES.get(failure.verify_code, "")
-    if failure.reason in NOT_TLS:
-        return "what answers there is not TLS: is it the plain port?"
-    for ending, cause in TLS_CAUSES.items():
-        if failure.reason.endswith(ending):
-            return cause
-    return ""
+def show_phases(times: Phases) -> str:
+    """`times: resolve 0.210 ms, connect 0.081 ms, TLS -, first byte 0.404 ms, all 0.531 ms`."""
+    words = (
+        ("resolve", times.resolve), ("connect", times.connect), ("TLS", times.tls), ("first byte", times.first_byte),
+        ("all", times.total),
+    )  # fmt: skip
+    return "times: " + ", ".join(f"{name} {'-' if value is None else f'{value:.3f} ms'}" for name, value in words)
