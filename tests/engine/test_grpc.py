@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from h2_kit import H2Server, Play
-from risefall.engine.drive import SocketWire, Step, StepKind, WireError
 from risefall.engine.causes import grpc_cause
+from risefall.engine.drive import SocketWire, Step, StepKind, WireError
 from risefall.engine.grpc import (
     Code,
     Fault,

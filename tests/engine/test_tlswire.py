@@ -13,8 +13,8 @@ import trio.testing
 from certs_kit import NAME, TlsServer, ca_path, leaf, server_context
 from h2_kit import H2Server, answer
 from native_kit import http_program, spec, tcp_program
-from risefall.engine.drive import Driver, Step, StepKind, Transcript, Wire
 from risefall.engine.causes import tls_cause
+from risefall.engine.drive import Driver, Step, StepKind, Transcript, Wire
 from risefall.engine.h2wire import H2Wire
 from risefall.engine.native import Endpoint, Probe, ProbeResult, Program
 from risefall.engine.tlswire import TlsOptions, TlsWire, ca_files, make_context

@@ -63,7 +63,7 @@ def verdict_line(result: ProbeResult) -> str:
 class Phases(msgspec.Struct, frozen=True):
     """Where the time of one run went, ms; None for what did not come. connect, tls and first_byte: of the last connection.
 
-    first_byte: from the connection, TLS included, to the first byte of the answer. total: from the first call to the verdict.
+    first_byte: from when the connection stood, TLS included, to the first byte of the answer. total: from the first call to the verdict.
     """
 
     resolve: float
