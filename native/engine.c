@@ -199,7 +199,7 @@ static bool is_sound(const rf_engine *engine, const rf_program *program, const r
     return program != NULL && (inet || inet6 || local) && from->inter_ms > 0 && from->rise > 0 && from->fall > 0 &&
            from->fastinter_ms >= 0 && from->downinter_ms >= 0 && from->health >= 0 && from->spread_pct >= 0 &&
            from->spread_pct <= 50 && site_len <= SITE_MAX && program->bufsize <= engine->options.bufsize &&
-           (!program->needs_tls || (from->transport != NULL && from->transport->spec.tls != NULL)) &&
+           (!program->needs_tls || from->outside || (from->transport != NULL && from->transport->spec.tls != NULL)) &&
            (program->rules[program->rules_len - 1].rule.kind != RF_RULE_PROCESS || from->process != NULL);
 }
 
@@ -270,6 +270,7 @@ static bool fill(rf_engine *engine, struct check *check, rf_program *program, co
     check->enabled = from->enabled;
     check->paused = from->paused;
     check->stopped = from->stopped;
+    check->outside = from->outside;
     check->slot = RF_NONE;
     check->result.status = RF_INI;
     check->lane = lane_of(program, from);
@@ -312,8 +313,10 @@ static int32_t pass(rf_engine *engine, struct command *command)
         return RF_OK;
     }
     const int32_t result = queue_push(engine, command);
-    if (result != RF_OK)
+    if (result != RF_OK) {
         free(command->path);
+        free(command->result);
+    }
     return result;
 }
 
@@ -331,6 +334,15 @@ int32_t rf_command(rf_engine *engine, const rf_order *order)
     struct command command = {.kind = COMMAND_ORDER, .order = *order};
     if ((order->set & RF_SET_TARGET) && !copy_path(&order->to, &command.path))
         return rf_refuse(RF_NOMEM, ENOMEM, "out of memory");
+    return pass(engine, &command);
+}
+
+int32_t rf_report(rf_engine *engine, uint64_t check, uint32_t run, const rf_result *result)
+{
+    struct command command = {.kind = COMMAND_REPORT, .order.check = check, .group = run, .result = malloc(sizeof *result)};
+    if (command.result == NULL)
+        return rf_refuse(RF_NOMEM, ENOMEM, "out of memory");
+    *command.result = *result;
     return pass(engine, &command);
 }
 
@@ -362,11 +374,19 @@ static void set_timer(rf_engine *engine, uint32_t index)
     rf_wheel_set(engine->wheel, index, ms);
 }
 
+void check_give_up(rf_engine *engine, uint32_t index)
+{
+    const uint8_t state = check_at(engine, index)->state;
+    if (state == CHECK_RUNNING)
+        slots_give_up(engine, index);
+    else if (state == CHECK_OUTSIDE)
+        outside_give_up(engine, index);
+}
+
 static void start_now(rf_engine *engine, uint32_t index)
 {
     struct check *check = check_at(engine, index);
-    if (check->state == CHECK_RUNNING)
-        slots_give_up(engine, index);
+    check_give_up(engine, index);
     if (check->state != CHECK_WAITING)
         return;
     check->due_ns = engine->now_ns;
@@ -376,8 +396,7 @@ static void start_now(rf_engine *engine, uint32_t index)
 static void remove_check(rf_engine *engine, uint32_t index)
 {
     struct check *check = check_at(engine, index);
-    if (check->state == CHECK_RUNNING)
-        slots_give_up(engine, index);
+    check_give_up(engine, index);
     if (check->state == CHECK_QUEUED) { /* its place in the queue cannot be found cheaply: it goes when its turn comes */
         check->removed = 1;
         return;
@@ -423,8 +442,7 @@ static void obey(rf_engine *engine, struct command *command)
         check->facts->weight = order->weight;
     write_end(check);
     if (order->set & RF_SET_TARGET) {
-        if (check->state == CHECK_RUNNING)
-            slots_give_up(engine, index);
+        check_give_up(engine, index);
         set_address(check, &order->to, command->path);
     }
     if (order->set & (RF_SET_TARGET | RF_SET_NOW))
@@ -448,6 +466,9 @@ void engine_take(rf_engine *engine, struct command *command)
     }
     case COMMAND_GROUP:
         engine->group_weights[command->group] = command->total_weight;
+        return;
+    case COMMAND_REPORT:
+        outside_over(engine, command);
         return;
     default:
         obey(engine, command);
@@ -626,6 +647,14 @@ bool check_may_start(rf_engine *engine, uint32_t index)
     return true;
 }
 
+static void begin(rf_engine *engine, uint32_t index)
+{
+    if (check_at(engine, index)->outside)
+        outside_begin(engine, index);
+    else
+        slots_queue(engine, index);
+}
+
 static void take_timers(rf_engine *engine)
 {
     const int32_t n = rf_wheel_advance(engine->wheel, engine->now_ns / RF_NS_PER_MS, engine->due, CHUNK);
@@ -634,8 +663,10 @@ static void take_timers(rf_engine *engine)
         struct check *check = check_at(engine, index);
         if (check->state == CHECK_RUNNING)
             slots_deadline(engine, index);
+        else if (check->state == CHECK_OUTSIDE)
+            outside_lost(engine, index);
         else if (check_may_start(engine, index))
-            slots_queue(engine, index);
+            begin(engine, index);
     }
 }
 

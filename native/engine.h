@@ -16,7 +16,7 @@ enum { CHUNK_BITS = 10, CHUNK = 1 << CHUNK_BITS, CHUNKS_MAX = 4096 };
 enum { POOL_INET = 0, POOL_INET6 = 1, POOLS = 2, POOL_NONE = 255 };
 
 /* Where a check stands. */
-enum { CHECK_FREE, CHECK_WAITING, CHECK_QUEUED, CHECK_RUNNING };
+enum { CHECK_FREE, CHECK_WAITING, CHECK_QUEUED, CHECK_RUNNING, CHECK_OUTSIDE };
 /* How much its last run lets us hope: a SOUND one ended without a time-out. */
 enum { CLASS_NEW, CLASS_SOUND, CLASS_SUSPECT };
 
@@ -45,7 +45,8 @@ struct check {
     uint64_t due_ns, tag;
     int32_t fastinter_ms, downinter_ms, rise, fall, health, spread_pct;
     uint32_t generation, slot, next_queued, group, epoch;
-    uint8_t state, klass, enabled, paused, stopped, touched, removed, lane;
+    uint32_t run; /* of an outside check: which one is under way */
+    uint8_t state, klass, enabled, paused, stopped, touched, removed, lane, outside;
     uint8_t addr_len;
     union {
         uint8_t inet[4];
@@ -78,13 +79,14 @@ struct queue { /* of checks, linked by next_queued */
     uint32_t head, tail, len;
 };
 
-enum { COMMAND_ADD = 1, COMMAND_ORDER = 2, COMMAND_REMOVE = 3, COMMAND_GROUP = 4 };
+enum { COMMAND_ADD = 1, COMMAND_ORDER = 2, COMMAND_REMOVE = 3, COMMAND_GROUP = 4, COMMAND_REPORT = 5 };
 struct command {
     uint32_t kind, group;
     int32_t total_weight;
     uint32_t index;
     rf_order order;
     char *path; /* of a RF_SET_TARGET on a UNIX socket; owned */
+    rf_result *result; /* of a report, whose run is group; owned */
 };
 
 /* A process that was told to end: once more, harder, at kill_at. */
@@ -158,6 +160,13 @@ static inline struct check *check_at(const rf_engine *engine, uint32_t index)
 void engine_take(rf_engine *engine, struct command *command);
 void check_over(rf_engine *engine, uint32_t index, const rf_result *result, bool timed_out);
 bool check_may_start(rf_engine *engine, uint32_t index);
+void check_give_up(rf_engine *engine, uint32_t index); /* ends a run without a verdict, wherever it is made */
+
+/* outside.c: checks whose runs are made by somebody else, one event and one report each */
+void outside_begin(rf_engine *engine, uint32_t index);
+void outside_give_up(rf_engine *engine, uint32_t index);
+void outside_lost(rf_engine *engine, uint32_t index); /* nobody has reported for too long */
+void outside_over(rf_engine *engine, struct command *command);
 
 /* slots.c */
 bool slots_open(rf_engine *engine);
@@ -194,6 +203,7 @@ enum { READY_IN = 1, READY_OUT = 2, READY_END = 4 };
 bool ring_open(rf_engine *engine);
 void ring_close(rf_engine *engine);
 void ring_tell(rf_engine *engine, uint32_t index, const rf_event *event);
+bool ring_full(const rf_engine *engine);
 void ring_signal(rf_engine *engine);
 void ring_rest(rf_engine *engine); /* by the stepping side, now and then */
 bool queue_pop(rf_engine *engine, struct command *out);

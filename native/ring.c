@@ -44,8 +44,10 @@ bool ring_open(rf_engine *engine)
 void ring_close(rf_engine *engine)
 {
     struct command command;
-    while (engine->commands != NULL && queue_pop(engine, &command))
+    while (engine->commands != NULL && queue_pop(engine, &command)) {
         free(command.path);
+        free(command.result);
+    }
     if (engine->wake_fd >= 0)
         close(engine->wake_fd);
     if (engine->event_fd >= 0)
@@ -121,11 +123,15 @@ static void set_dirty(rf_engine *engine, uint32_t index)
     __atomic_store_n(&engine->dirty_any, 1, __ATOMIC_RELEASE);
 }
 
+bool ring_full(const rf_engine *engine)
+{
+    return engine->ring_tail - __atomic_load_n(&engine->ring_head, __ATOMIC_ACQUIRE) == engine->options.ring_len;
+}
+
 void ring_tell(rf_engine *engine, uint32_t index, const rf_event *event)
 {
     const uint32_t tail = engine->ring_tail;
-    const uint32_t head = __atomic_load_n(&engine->ring_head, __ATOMIC_ACQUIRE);
-    if (tail - head == engine->options.ring_len) {
+    if (ring_full(engine)) {
         engine->stats.events_dropped++;
         set_dirty(engine, index);
         return;
@@ -209,7 +215,7 @@ static bool copy_record(const rf_engine *engine, uint64_t handle, rf_record *out
         out->epoch = check->epoch;
         out->health = check->health;
         out->fails = check->fails;
-        out->in_progress = check->state == CHECK_RUNNING;
+        out->in_progress = check->state == CHECK_RUNNING || check->state == CHECK_OUTSIDE;
         out->enabled = check->enabled;
         out->paused = check->paused;
         out->done_ns = check->done_ns;

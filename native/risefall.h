@@ -335,6 +335,7 @@ typedef struct {
     uint8_t enabled, paused, stopped;
     uint8_t late_check_timeout; /* 2.6's late `timeout check` (trap 7) */
     uint8_t static_weights;     /* agent: the balance algorithm takes 0% and 100% only */
+    uint8_t outside;            /* its runs are made elsewhere: RF_EV_RUN asks for each, rf_report brings its end */
     rf_transport *transport; /* NULL: plain */
     rf_process *process;     /* of an external-check */
     uint64_t first_ns;  /* when its first check is due */
@@ -498,13 +499,16 @@ typedef struct {
 } rf_order;
 /* RF_FULL: the queue is full, nothing was done. */
 int32_t rf_command(rf_engine *engine, const rf_order *order);
+/* The end of an outside check's run; one that was given up meanwhile is ignored. RF_FULL: the queue is full, say it again. */
+int32_t rf_report(rf_engine *engine, uint64_t check, uint32_t run, const rf_result *result);
 int32_t rf_group_weight(rf_engine *engine, uint32_t group, int32_t total_weight);
 
 enum {
     RF_EV_STATUS = 1,  /* the status number differs from the last one */
     RF_EV_COUNTER = 2, /* the counter moved */
     RF_EV_WORDS = 4,   /* agent: admin, weight or maxconn words */
-    RF_EV_TOUCHED = 8  /* told because a command touched this check */
+    RF_EV_TOUCHED = 8, /* told because a command touched this check */
+    RF_EV_RUN = 16     /* no result: an outside check is due; result is its last one */
 };
 typedef struct {
     uint64_t check, tag;
@@ -513,6 +517,7 @@ typedef struct {
     int32_t health; /* counter after this result */
     uint16_t last_status;
     uint16_t late_us_capped; /* how late it started, at most 65535 */
+    uint32_t run;            /* of RF_EV_RUN: to be named in the report */
     uint64_t due_ns, done_ns;
     rf_result result;
 } rf_event;

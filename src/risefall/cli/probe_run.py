@@ -18,11 +18,10 @@ from risefall.engine.grpc import Health, HealthCall
 from risefall.engine.h2wire import H2Wire
 from risefall.engine.layout import alpn_wire
 from risefall.engine.native import CONNECT, CheckSpec, Endpoint, Probe, ProbeResult, Program, Transport, Want
-from risefall.engine.tlswire import TlsFacts, TlsOptions, TlsWire
+from risefall.engine.tlswire import SYSTEM_CA, TlsFacts, TlsOptions, TlsWire
 from risefall.errors import StartError
 
 RESOLVE_S = 5.0
-SYSTEM_CA = "@system-ca"
 KEPT_BYTES = 65536
 
 
@@ -78,7 +77,7 @@ def address_text(to: Endpoint) -> str:
 def tls_options(target: Target, way: Way) -> TlsOptions:
     """TLS as the options say it; gRPC asks for h2 by itself."""
     alpn = way.alpn or (("h2",) if target.scheme in GRPC_SCHEMES or way.h2 else ())
-    return TlsOptions(way.server_name(target), alpn, way.ca_file, way.verify)
+    return TlsOptions(sni=way.server_name(target), alpn=alpn, ca_file=way.ca_file, verify=way.verify)
 
 
 # --- the way there ------------------------------------------------------------------------------------------

@@ -14,12 +14,13 @@ from functools import partial
 import trio
 
 from risefall.daemon.report import Report
-from risefall.engine.native import Change, Handle, Record, now_ns
+from risefall.engine.native import Change, CheckSpec, Handle, Program, Record, now_ns
+from risefall.engine.outside import Outside, Reach
 from risefall.engine.targets import Target
 from risefall.engine.workers import CheckId, Workers
 from risefall.state.exchange import CheckChange, CheckResult
 from risefall.state.fleet import Effects, Fleet
-from risefall.state.server import HEALTH
+from risefall.state.server import HEALTH, Op
 from risefall.state.words import state_text
 
 RETRY_S = 0.005
@@ -53,6 +54,8 @@ class Placed:
         """Gives every check to a worker, the two of one server to the same. Before the workers start."""
         self._handles = array("Q", bytes(16 * len(targets)))
         self._workers = array("H", bytes(4 * len(targets)))
+        self.outside: list[tuple[Program, CheckSpec, Reach]] = []
+        """Health checks that the trio driver makes."""
         self.tells_state = array("L")
         """Servers whose request tells their state (`http-check send-state`)."""
         count = len(workers.engines)
@@ -64,6 +67,8 @@ class Placed:
                 assert check is not None, "the threads do not run yet: nothing can be full"
                 self._handles[index << 1 | which] = check.handle
                 self._workers[index << 1 | which] = check.worker
+            if target.health is not None and target.reach is not None:
+                self.outside.append((*target.health, target.reach))
             if target.health is not None and target.planned.rules.send_state:
                 self.tells_state.append(index)
 
@@ -83,6 +88,10 @@ class Join:
         self.handled = 0
         """Events that Python has handled."""
         self._placed = placed
+        self.outside = Outside(self._facts)
+        for made in placed.outside:
+            self.outside.add(*made)
+        placed.outside.clear()
         self._pending: deque[Callable[[], bool]] = deque()
         self._late = trio.Event()
         for index in placed.tells_state:
@@ -113,6 +122,8 @@ class Join:
         if check is None:
             return
         made = change_of(change)
+        if made.to is not None:
+            self.outside.move(index << 1 | which, made.to)
         if self._pending or not self.workers.command(check, made):
             self._pending.append(partial(self.workers.command, check, made))
             self._late.set()
@@ -123,6 +134,12 @@ class Join:
         if self._pending or not self.workers.group_weight(proxy, total):
             self._pending.append(partial(self.workers.group_weight, proxy, total))
             self._late.set()
+
+    def _facts(self, tag: int) -> tuple[str, int, int, bool]:
+        """What a check that is made outside may tell of its server; those inside get it with their orders."""
+        server = self.fleet.servers[tag >> 1]
+        weight, total = self.fleet.effective_weight(tag >> 1), self.fleet.total_weight(server.proxy)
+        return state_text(server), weight, total, server.op is Op.STOPPED
 
     async def run_pending(self) -> None:
         """Sends what found a queue full, in order, until cancelled."""
@@ -154,6 +171,9 @@ class Join:
         events = self.workers.engines[worker].drain()
         now = now_ms()
         for event in events:
+            if event.run:
+                self.outside.ask(event, self.workers.engines[worker].report)
+                continue
             index, which = event.tag >> 1, event.tag & 1
             effects = self.fleet.result(index, which, event.result, now)
             self.report.check(self.fleet, index, which, event)

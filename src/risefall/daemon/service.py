@@ -169,6 +169,7 @@ class Service:
                     for worker in range(options.workers):
                         nursery.start_soon(self.join.run_worker, worker)
                     nursery.start_soon(self.join.run_pending)
+                    nursery.start_soon(self.join.outside.run)
                     nursery.start_soon(self._tick)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)

@@ -30,6 +30,13 @@ class Certificate(msgspec.Struct, frozen=True):
     not_before_s: int
     not_after_s: int
 
+    def names_host(self, host: str) -> bool:
+        """Whether it is for this name: of its names, else its subject; `*` stands for one first label (RFC 6125 §6.4.3)."""
+        wanted = host.lower().rstrip(".")
+        _, _, parent = wanted.partition(".")
+        names = {name.lower().rstrip(".") for name in self.names or (self.subject,)}
+        return wanted in names or (bool(parent) and f"*.{parent}" in names)
+
     def days_left(self, now_s: float) -> int:
         """Whole days until it ends, rounded down; negative once it has ended."""
         return int((self.not_after_s - now_s) // DAY_S)

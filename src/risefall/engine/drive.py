@@ -81,6 +81,10 @@ NAME_MISMATCHES = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
+VERIFY_HOST = "VERIFY_HOST"
+"""The reason of a certificate that `verifyhost` does not find its name in."""
+
+
 class TlsError(Exception):
     """A TLS handshake failed. reason: OpenSSL's name for it; verify_code: X509_V_..., 0 when the chain was not at fault."""
 
@@ -92,6 +96,8 @@ class TlsError(Exception):
     @property
     def haproxy_text(self) -> str:
         """As HAProxy words it (spec 3.4)."""
+        if self.reason == VERIFY_HOST:
+            return "Server presented an SSL certificate different from the configured one"
         if self.verify_code in NAME_MISMATCHES:
             return "Server presented an SSL certificate different from the expected one"
         return "SSL handshake failure"

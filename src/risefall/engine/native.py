@@ -155,6 +155,8 @@ class CheckSpec(msgspec.Struct, frozen=True):
     site: bytes = b""
     transport: Transport | None = None
     process: Process | None = None
+    outside: bool = False
+    """Its runs are made elsewhere: an event asks for each (`Event.run`), a report brings its end."""
 
 
 def fill_address(target: Any, endpoint: Endpoint) -> None:
@@ -178,7 +180,7 @@ def fill_check(out: Any, spec: CheckSpec) -> None:
     for name in (
         "inter_ms", "fastinter_ms", "downinter_ms", "connect_ms", "check_ms", "rise", "fall", "health", "spread_pct",
         "group", "weight", "initial_weight", "enabled", "paused", "stopped", "late_check_timeout", "static_weights",
-        "first_ns", "tag",
+        "outside", "first_ns", "tag",
     ):  # fmt: skip
         setattr(out, name, getattr(spec, name))
     out.transport = ffi.NULL if spec.transport is None else spec.transport.pointer
@@ -345,6 +347,10 @@ class Probe:
         """So late is it; nothing happens before the deadline."""
         lib.rf_probe_time(self._pointer, now_ns)
 
+    def copy_result(self, out: Any) -> None:
+        """The verdict as an `rf_result`, once it wants DONE."""
+        lib.rf_probe_result(self._pointer, out)
+
     def result(self) -> ProbeResult:
         """The verdict, once it wants DONE."""
         lib.rf_probe_result(self._pointer, self._result)
@@ -352,12 +358,13 @@ class Probe:
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """News of one check; `tag` is the caller's own word for it."""
+    """News of one check; `tag` is the caller's own word for it. run: not 0 where an outside check is due (no news then)."""
 
     check: Handle
     tag: int
     late_us: int
     result: CheckResult
+    run: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -516,6 +523,12 @@ class Engine:
         """Tells a group's total weight; false when the queue is full just now."""
         return bool(lib.rf_group_weight(self._pointer, group, total_weight) == lib.RF_OK)
 
+    def report(self, check: Handle, run: int, probe: Probe) -> bool:
+        """Brings the end of an outside check's run; false when the queue is full just now."""
+        result = ffi.new("rf_result *")
+        probe.copy_result(result)
+        return bool(lib.rf_report(self._pointer, check, run, result) == lib.RF_OK)
+
     def fileno(self) -> int:
         """Readable while there is something to drain."""
         return int(lib.rf_event_fd(self._pointer))
@@ -587,6 +600,7 @@ def read_event(raw: Any) -> Event:
             weight=result.weight,
             maxconn=result.maxconn if result.has_maxconn else None,
         ),
+        run=raw.run if flags & lib.RF_EV_RUN else 0,
     )
 
 

@@ -8,8 +8,9 @@ import msgspec
 import trio
 
 from risefall.engine.native import CheckSpec, now_ns
+from risefall.engine.outside import Outside
 from risefall.engine.targets import Target
-from risefall.engine.workers import Workers
+from risefall.engine.workers import CheckId, Workers
 from risefall.state.exchange import CheckResult
 from risefall.status import Status
 
@@ -36,13 +37,15 @@ async def check_once(targets: Sequence[Target], *, slots: int = 0, bufsize: int 
     """Runs each target's checks once; results in the order of the targets."""
     outcomes = [Once(target) for target in targets]
     wanted = []
+    outside = Outside()
     for index, target in enumerate(targets):
         for which, made in enumerate((target.health, target.agent)):
             if made is not None:
                 program, spec = made
-                wanted.append(
-                    (program, msgspec.structs.replace(spec, tag=index << 1 | which, first_ns=now_ns(), paused=False))
-                )
+                spec = msgspec.structs.replace(spec, tag=index << 1 | which, first_ns=now_ns(), paused=False)
+                wanted.append((program, spec))
+                if spec.outside and target.reach is not None:
+                    outside.add(program, spec, target.reach)
     if not wanted:
         return outcomes
     with Workers(1, len(wanted), slots=slots, bufsize=bufsize, groups=groups) as workers:
@@ -53,29 +56,38 @@ async def check_once(targets: Sequence[Target], *, slots: int = 0, bufsize: int 
             assert check is not None, "the thread does not run yet: nothing can be full"
             checks[spec.tag] = check
         workers.start()
-        missing = set(checks)
-        with trio.move_on_after(longest_s([spec for _, spec in wanted], engine.slots)):
-            while missing:
-                with trio.move_on_after(
-                    1.0
-                ):  # a neutral first answer without words is no event: look at the records then
-                    await trio.lowlevel.wait_readable(engine.fileno())
-                engine.clear()
-                while events := engine.drain():
-                    for event in events:
-                        if event.tag in missing:
-                            missing.discard(event.tag)
-                            engine.remove(event.check)
-                            put(outcomes, event.tag, event.result)
-                missing -= await take_records(workers, {tag: checks[tag] for tag in missing}, outcomes)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outside.run)
+            with trio.move_on_after(longest_s([spec for _, spec in wanted], engine.slots)):
+                await collect(workers, checks, outside, outcomes)
+            nursery.cancel_scope.cancel()
     return outcomes
 
 
-async def take_records(workers: Workers, checks: dict[int, object], outcomes: list[Once]) -> set[int]:
+async def collect(workers: Workers, checks: dict[int, CheckId], outside: Outside, outcomes: list[Once]) -> None:
+    """Takes results, by tag, until every check has one."""
+    engine = workers.engines[0]
+    missing = set(checks)
+    while missing:
+        with trio.move_on_after(1.0):  # a neutral first answer without words is no event: look at the records then
+            await trio.lowlevel.wait_readable(engine.fileno())
+        engine.clear()
+        while events := engine.drain():
+            for event in events:
+                if event.run:
+                    outside.ask(event, engine.report)
+                elif event.tag in missing:
+                    missing.discard(event.tag)
+                    engine.remove(event.check)
+                    put(outcomes, event.tag, event.result)
+        missing -= await take_records(workers, {tag: checks[tag] for tag in missing}, outcomes)
+
+
+async def take_records(workers: Workers, checks: dict[int, CheckId], outcomes: list[Once]) -> set[int]:
     """Results that were no news: from the records of checks that have run."""
     tags = list(checks)
     done = set()
-    for tag, record in zip(tags, workers.snapshot([checks[tag] for tag in tags]), strict=True):  # type: ignore[misc]
+    for tag, record in zip(tags, workers.snapshot([checks[tag] for tag in tags]), strict=True):
         if record is not None and record.runs > 0:
             put(
                 outcomes,

@@ -17,6 +17,7 @@ from risefall.engine.external import command_of
 from risefall.engine.layout import NotChecked, raw, site_of
 from risefall.engine.names import Found, Unresolved, endpoint, initial
 from risefall.engine.native import CheckSpec, Endpoint, Process, Program
+from risefall.engine.outside import Reach, reach_of
 from risefall.engine.programs import Compiler
 from risefall.engine.tls import Contexts
 from risefall.engine.transports import Transports
@@ -38,6 +39,8 @@ class Target(msgspec.Struct):
     agent: tuple[Program, CheckSpec] | None = None
     why_not: str = ""
     agent_why_not: str = ""
+    reach: Reach | None = None
+    """How the health check's connections go where the native driver cannot make them."""
 
 
 def tag_of(server: int, which: int) -> int:
@@ -122,7 +125,8 @@ class TargetBuilder:
         self._found = found
         self._node = config.global_.node or node
         self._compiler = Compiler(dialect, config.global_.bufsize, found)
-        self._transports = Transports(Contexts(config), found)
+        self._contexts = Contexts(config)
+        self._transports = Transports(self._contexts, found)
 
     def build(self, planned: Sequence[PlannedServer], *, now_ns: int, seed: int = 0) -> list[Target]:
         """Targets in the order of the plan, their first checks spread over time from `now_ns` on."""
@@ -145,7 +149,7 @@ class TargetBuilder:
         if planned.check:
             first_ns = now_ns + next(delays) * 1_000_000  # type: ignore[call-overload]
             try:
-                target.health = self._health(index, planned, group, first_ns)
+                target.health = self._health(target, index, group, first_ns)
             except NotChecked as why:
                 target.why_not = str(why)
         if planned.agent:
@@ -164,11 +168,15 @@ class TargetBuilder:
             raise NotChecked(f"no address: {to.why}")
         return to
 
-    def _health(self, index: int, planned: PlannedServer, group: int, first_ns: int) -> tuple[Program, CheckSpec]:
+    def _health(self, target: Target, index: int, group: int, first_ns: int) -> tuple[Program, CheckSpec]:
+        planned = target.planned
         if why := why_unreachable(planned):
             raise NotChecked(why)
         to = self._to(planned, HEALTH)
         compiled = self._compiler.health(planned.rules)
+        if not compiled.external:
+            target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts)
+        native_way = not compiled.external and target.reach is None
         spec = CheckSpec(
             to=to,
             inter_ms=planned.inter_ms,
@@ -188,9 +196,8 @@ class TargetBuilder:
             stopped=planned.disabled or planned.init_state in ("down", "fully-down"),
             late_check_timeout=not self._dialect.exact_check_timeout,
             site=site_of([self._fact(name, planned) for name in compiled.facts]),
-            transport=self._transports.transport(planned, compiled.host, self._dialect)
-            if not compiled.external
-            else None,
+            transport=self._transports.transport(planned, compiled.host, self._dialect) if native_way else None,
+            outside=target.reach is not None,
             process=self._process(planned) if compiled.external else None,
             **source_words(planned.source),  # type: ignore[arg-type]
         )

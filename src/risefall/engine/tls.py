@@ -21,6 +21,7 @@ try:
 except ImportError:  # built without OpenSSL's headers, or libssl is gone
     ffi = lib = None
 
+NO_CA_FILE = "verify is enabled by default but no CA file specified: add 'ca-file <file>', or 'verify none'"
 NO_TLS = "this build has no TLS: install libssl-dev and build risefall again"
 VERSIONS = {"SSLv3": 0x0300, "TLSv1.0": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 SUFFIXES = {"sslv3": 0x0300, "tlsv10": 0x0301, "tlsv11": 0x0302, "tlsv12": 0x0303, "tlsv13": 0x0304}
@@ -149,9 +150,7 @@ def new_context(settings: TlsSettings) -> Any:
     if lib is None:
         raise NotChecked(NO_TLS)
     if settings.verify and not settings.ca_file:
-        raise NotChecked(
-            "verify is enabled by default but no CA file specified: add 'ca-file <file>', or 'verify none'"
-        )
+        raise NotChecked(NO_CA_FILE)
     native.use_tls(int(ffi.cast("uintptr_t", lib.rf_tls_layer())))
     given = ffi.new("rf_tls_settings *")
     kept = []

@@ -15,7 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from risefall.engine.certificate import Certificate, parse_certificate
-from risefall.engine.drive import StepKind, TlsError, Transcript, Wire, WireError
+from risefall.engine.drive import VERIFY_HOST, StepKind, TlsError, Transcript, Wire, WireError
 from risefall.engine.native import Endpoint, Want
 from risefall.errors import StartError
 
@@ -23,17 +23,28 @@ READ_BYTES = 16384
 WRITE_BYTES = 16384
 ALERT_RECORD = b"\x15"
 ALERT_LEN = 7
+SYSTEM_CA = "@system-ca"
 ALERTS = {115: "UNKNOWN_PSK_IDENTITY", 116: "CERTIFICATE_REQUIRED", 120: "NO_APPLICATION_PROTOCOL"}
 """Alerts younger than Python's table of reasons (RFC 8446 §6)."""
 
 
 class TlsOptions(msgspec.Struct, frozen=True):
-    """As on a server line. sni: empty for none. alpn: as `h2,http/1.1`. ca_file: PEM file or folder, empty for the system's."""
+    """As on a server line. sni: empty for none. alpn: as `h2,http/1.1`. ca_file: PEM file or folder, empty for the system's.
+
+    crt: PEM file with a certificate and its key, shown to a server that asks. verify_host: the name in the certificate,
+    whatever the SNI. version_min, version_max: as in TLS records (0x0303 is 1.2), 0 for OpenSSL's own.
+    """
 
     sni: str = ""
     alpn: tuple[str, ...] = ()
     ca_file: str = ""
     verify: bool = True
+    crt: str = ""
+    crl_file: str = ""
+    ciphers: str = ""
+    verify_host: str = ""
+    version_min: int = 0
+    version_max: int = 0
 
 
 class TlsFacts(msgspec.Struct, frozen=True):
@@ -46,25 +57,44 @@ class TlsFacts(msgspec.Struct, frozen=True):
 
 
 def make_context(options: TlsOptions) -> ssl.SSLContext:
-    """The context of these options. Raises StartError for a CA file that cannot be used."""
+    """The context of these options. Raises StartError for a file that cannot be used, and for words that mean nothing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = options.verify and bool(options.sni)
+    context.check_hostname = options.verify and bool(options.sni) and not options.verify_host
     context.verify_mode = ssl.CERT_REQUIRED if options.verify else ssl.CERT_NONE
     if options.alpn:
         context.set_alpn_protocols(list(options.alpn))
+    if options.version_min:
+        context.minimum_version = ssl.TLSVersion(options.version_min)
+    if options.version_max:
+        context.maximum_version = ssl.TLSVersion(options.version_max)
+    if options.ciphers:
+        try:
+            context.set_ciphers(options.ciphers)
+        except ssl.SSLError as error:
+            raise StartError(f"ciphers '{options.ciphers}': none of them is known") from error
+    if options.crt:
+        load(options.crt, "certificate with its key", lambda path: context.load_cert_chain(path))
     if not options.verify:
         return context
-    if not options.ca_file:
+    if options.crl_file:
+        load(options.crl_file, "revocation list", lambda path: context.load_verify_locations(cafile=path))
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    if options.ca_file in ("", SYSTEM_CA):
         context.load_default_certs()
         return context
     for path in ca_files(options.ca_file):
-        try:
-            context.load_verify_locations(cafile=path)
-        except ssl.SSLError as error:
-            raise StartError(f"{path}: no certificates in PEM form ({error.reason or error})") from error
-        except OSError as error:
-            raise StartError(f"{path}: {error.strerror}") from error
+        load(path, "certificates", lambda path: context.load_verify_locations(cafile=path))
     return context
+
+
+def load(path: str, what: str, reader: Callable[[str], None]) -> None:
+    """Reads one PEM file. Raises StartError."""
+    try:
+        reader(path)
+    except ssl.SSLError as error:
+        raise StartError(f"{path}: no {what} in PEM form ({error.reason or error})") from error
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}") from error
 
 
 def ca_files(path: str) -> list[str]:
@@ -130,12 +160,16 @@ class TlsWire:
         transcript: Transcript | None = None,
         *,
         begins: Callable[[], None] = lambda: None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        """begins: called when a handshake begins, as `Probe.tls_begins`. Raises StartError for a CA file that cannot be used."""
+        """begins: called when a handshake begins, as `Probe.tls_begins`. context: of these options, made here without one.
+
+        Raises StartError for a file that cannot be used.
+        """
         self._begins = begins
         self._inner = inner
         self._options = options
-        self._context = make_context(options)
+        self._context = context or make_context(options)
         self._transcript = transcript or Transcript()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -162,6 +196,7 @@ class TlsWire:
             self.failure = TlsError(f"{error.strerror or error} during the handshake", "EOF")
             raise self.failure from error
         self.facts = read_facts(self._tls)
+        self._check_host(self.facts)
         self._transcript.say(StepKind.TLS_DONE, detail=show_facts(self.facts, time.time()))
 
     async def _shake(self, tls: ssl.SSLObject) -> None:
@@ -179,6 +214,13 @@ class TlsWire:
                 raise TlsError(f"the certificate is not trusted: {error}", "VERIFY") from error
             await self._flush()
             return
+
+    def _check_host(self, facts: TlsFacts) -> None:
+        """`verifyhost` wants a name of its own in the certificate; Python's module knows the SNI only."""
+        wanted = self._options.verify_host if self._options.verify else ""
+        if wanted and (facts.certificate is None or not facts.certificate.names_host(wanted)):
+            self.failure = TlsError(f"the certificate does not name '{wanted}'", VERIFY_HOST)
+            raise self.failure
 
     async def _say_goodbye(self) -> None:
         """The alert that tells the server why; when it does not care any more, neither do we."""
