@@ -69,6 +69,7 @@ struct slot {
     uint16_t connection;      /* of the probe, that fd stands for; 0: none */
     uint8_t pool, ready, listed, connecting;
     uint8_t stamps;           /* the socket tells when data came */
+    uint8_t prompt;           /* the socket sends at once, whatever is not acknowledged yet */
     uint8_t shaking;          /* counts among the handshakes under way */
     uint32_t shaken_before, shaken_after; /* list of these, oldest first */
     uint32_t session_bytes;   /* length of its check's TLS session when the run began */

@@ -59,6 +59,7 @@ struct rf_program {
     bool tells_facts;   /* some operation reads what commands set, or the site */
     bool reads_body;    /* some operation reads the body of a reply */
     bool needs_tls;     /* some connect asks for TLS by itself */
+    uint32_t sends;     /* send rules: behind one alone nothing can wait for an ACK */
     struct compiled *rules;
     rf_op *ops;
     struct regex **regexes; /* of converters, named by rf_op.regex */

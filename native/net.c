@@ -150,7 +150,16 @@ static int make_socket(rf_engine *engine, struct slot *slot, const struct check 
         return error;
     }
     slot->fd = fd;
+    slot->prompt = 0;
     return 0;
+}
+
+/* What still waits for an ACK when the connection is reset is thrown away: several words in a row must not wait. */
+static void make_prompt(struct slot *slot)
+{
+    const int one = 1;
+    if (!slot->prompt)
+        slot->prompt = setsockopt(slot->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) == 0;
 }
 
 void net_drop(rf_engine *engine, struct slot *slot)
@@ -196,6 +205,8 @@ int net_connect(rf_engine *engine, struct slot *slot, const struct check *check,
     slot->connection = want->connection;
     slot->ready = 0;
     slot->connecting = 1;
+    if ((check->program->sends > 1 || check->extras != NULL) && !is_local(&goal))
+        make_prompt(slot);
     if ((want->how & RF_HOW_QUIET_ACK) && !is_local(&goal)) {
         const int off = 0;
         (void)setsockopt(slot->fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);

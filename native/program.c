@@ -121,6 +121,7 @@ static bool check_rule(rf_program *program, struct compiled *out)
     case RF_RULE_PROCESS:
         return true;
     case RF_RULE_SEND:
+        program->sends++;
         return check_send(program, rule);
     case RF_RULE_EXPECT:
         return check_expect(program, out);

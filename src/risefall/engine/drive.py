@@ -135,8 +135,10 @@ class SocketWire:
             self._socket = trio.socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
             raise CallError(native.AT_SOCKET, error.errno or 0) from error
-        if want.how & native.HOW_QUIET_ACK and family != socket.AF_UNIX:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        if family != socket.AF_UNIX:  # as native/net.c: nothing may wait for an ACK, for a reset would throw it away
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if want.how & native.HOW_QUIET_ACK:
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         # Not trio's connect(): it cannot tell a refused call from a refused connection, which differ in their text.
         plain = socket.socket(fileno=self._socket.fileno())
         try:
