@@ -52,7 +52,7 @@ struct listener {
     int fd, door;
     rf_address at;
     uint32_t backlog;
-    uint64_t number; /* of the next connection, since the script was set */
+    uint32_t next_act; /* of the script, for the next connection */
     struct script *script;
     rf_play_tally tally;
     struct kept *kept; /* RF_PLAY_KEPT of them, from the first request on */
@@ -126,12 +126,28 @@ static struct script *script_new(const rf_play_act *acts, uint32_t acts_len, uin
     return script;
 }
 
-static const rf_play_act *script_act(const struct script *script, uint64_t number)
+/* The first act of the next connection; moves on behind the last act of its dialogue. */
+static const rf_play_act *script_take(struct listener *listener)
 {
-    if (number < script->acts_len)
-        return &script->acts[number];
-    uint64_t round = script->acts_len - script->repeat_from;
-    return &script->acts[script->repeat_from + (number - script->acts_len) % round];
+    const struct script *script = listener->script;
+    const rf_play_act *first = &script->acts[listener->next_act];
+    while (script->acts[listener->next_act].then == RF_PLAY_NEXT) /* ends: the last act of a script is another one */
+        listener->next_act++;
+    if (++listener->next_act == script->acts_len)
+        listener->next_act = script->repeat_from;
+    return first;
+}
+
+/* The first act that cannot be played; <acts_len>: all can. The last one, and the one before a round, end a dialogue. */
+static uint32_t script_bad_act(const rf_play_act *acts, uint32_t acts_len, uint32_t repeat_from, uint32_t blob_len)
+{
+    for (uint32_t i = 0; i < acts_len; i++) {
+        uint32_t last_then = i + 1 == acts_len || i + 1 == repeat_from ? RF_PLAY_RST : RF_PLAY_NEXT;
+        if (acts[i].when > RF_PLAY_NEVER || acts[i].then > last_then || acts[i].bytes > RF_PLAY_REQUEST_MAX ||
+            acts[i].reply.at > blob_len || acts[i].reply.len > blob_len - acts[i].reply.at)
+            return i;
+    }
+    return acts_len;
 }
 
 /* --- connections ------------------------------------------------------------------------------------- */
@@ -183,15 +199,31 @@ static void conn_timer(rf_play *play, struct connection *conn, uint32_t in_ms)
     rf_wheel_set(play->wheel, timer, play->now_ms + in_ms);
 }
 
+/* The act behind takes over. False: the connection is gone. */
+static bool conn_next_act(rf_play *play, struct connection *conn)
+{
+    conn->act++;
+    conn->sent = 0;
+    conn->state = READING;
+    if (conn->act->when == RF_PLAY_AT_ACCEPT) {
+        conn->state = WAITING; /* not from here: a chain of them would be a recursion */
+        conn_timer(play, conn, conn->act->delay_ms);
+    }
+    return conn_watch(play, conn, false);
+}
+
 /* The reply is out. False: the connection is gone. */
 static bool conn_answered(rf_play *play, struct connection *conn)
 {
     struct listener *listener = &play->listeners[conn->listener];
     listener->tally.answers++;
-    if (conn->act->then == RF_PLAY_RST || (conn->act->then == RF_PLAY_STAY && conn->ended)) {
+    bool goes_on = conn->act->then == RF_PLAY_STAY || conn->act->then == RF_PLAY_NEXT;
+    if (conn->act->then == RF_PLAY_RST || (goes_on && conn->ended)) {
         conn_close(play, conn, conn->act->then == RF_PLAY_RST);
         return false;
     }
+    if (conn->act->then == RF_PLAY_NEXT)
+        return conn_next_act(play, conn);
     if (conn->act->then == RF_PLAY_STAY) {
         conn->state = conn->act->when == RF_PLAY_AT_REQUEST ? READING : DRAINING;
         return conn_watch(play, conn, false);
@@ -295,24 +327,29 @@ static int take_request(rf_play *play, struct connection *conn)
     return 1;
 }
 
+/* Whether what came is what the act waits for; then it was taken out of the input. */
+static bool take_input(rf_play *play, struct connection *conn)
+{
+    struct listener *listener = &play->listeners[conn->listener];
+    if (conn->act->when == RF_PLAY_AT_REQUEST)
+        return take_request(play, conn) > 0;
+    if (conn->act->when != RF_PLAY_AT_BYTES || conn->in_len == 0 || conn->in_len < conn->act->bytes)
+        return false;
+    keep_request(listener, play->inputs[index_of(play, conn)], conn->in_len);
+    listener->tally.requests++;
+    conn->in_len = 0;
+    return true;
+}
+
 /* New bytes were added to the input. False: the connection is gone. */
 static bool conn_heard(rf_play *play, struct connection *conn)
 {
     struct listener *listener = &play->listeners[conn->listener];
-    const rf_play_act *act = conn->act;
-    if (conn->state != READING || act->when == RF_PLAY_NEVER || act->when == RF_PLAY_AT_ACCEPT) {
-        conn->in_len = conn->state == READING || conn->state == DRAINING ? 0 : conn->in_len;
-        return true;
-    }
-    if (act->when == RF_PLAY_AT_BYTES) {
-        if (conn->in_len < act->bytes)
-            return true;
-        keep_request(listener, play->inputs[index_of(play, conn)], conn->in_len);
-        listener->tally.requests++;
+    if (conn->state == DRAINING || (conn->state == READING && conn->act->when == RF_PLAY_NEVER))
         conn->in_len = 0;
-        return conn_answer(play, conn);
-    }
-    while (conn->state == READING && take_request(play, conn)) /* at most RF_PLAY_REQUEST_MAX / 4 in one input */
+    if (conn->state != READING)
+        return true;
+    while (conn->state == READING && take_input(play, conn)) /* at most RF_PLAY_REQUEST_MAX times in one input */
         if (!conn_answer(play, conn))
             return false;
     if (conn->in_len == RF_PLAY_REQUEST_MAX) {
@@ -403,7 +440,7 @@ static void conn_begin(rf_play *play, struct listener *listener, int fd)
     *conn = (struct connection){.fd = fd, .generation = conn->generation,
                                 .listener = (uint32_t)(listener - play->listeners), .script = listener->script};
     conn->script->holders++;
-    conn->act = script_act(conn->script, listener->number++);
+    conn->act = script_take(listener);
     listener->times_ns[listener->tally.accepts++ % RF_PLAY_TIMES] = play->now_ns;
     listener->tally.open++;
     if (conn->act->when == RF_PLAY_AT_ACCEPT ? !conn_answer(play, conn) : !conn_read(play, conn))
@@ -787,10 +824,9 @@ int32_t rf_play_script(rf_play *play, uint32_t listener, const rf_play_act *acts
 {
     if (acts_len == 0 || acts_len > RF_PLAY_ACTS_MAX || repeat_from >= acts_len)
         return rf_refuse(RF_BAD, 0, "rf_play_script: %u acts, from act %u on again", acts_len, repeat_from);
-    for (uint32_t i = 0; i < acts_len; i++)
-        if (acts[i].when > RF_PLAY_NEVER || acts[i].then > RF_PLAY_RST || acts[i].bytes > RF_PLAY_REQUEST_MAX ||
-            acts[i].reply.at > blob_len || acts[i].reply.len > blob_len - acts[i].reply.at)
-            return rf_refuse(RF_BAD, 0, "rf_play_script: act %u cannot be played", i);
+    uint32_t bad = script_bad_act(acts, acts_len, repeat_from, blob_len);
+    if (bad < acts_len)
+        return rf_refuse(RF_BAD, 0, "rf_play_script: act %u cannot be played", bad);
     struct script *script = script_new(acts, acts_len, repeat_from, blob, blob_len);
     if (script == NULL)
         return rf_refuse(RF_NOMEM, ENOMEM, "rf_play_script: out of memory");
@@ -800,7 +836,7 @@ int32_t rf_play_script(rf_play *play, uint32_t listener, const rf_play_act *acts
         if (listener == RF_NONE || listener == i) {
             script_drop(play->listeners[i].script);
             play->listeners[i].script = script;
-            play->listeners[i].number = 0;
+            play->listeners[i].next_act = 0;
             script->holders++;
             result = RF_OK;
         }

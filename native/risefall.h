@@ -597,7 +597,7 @@ uint64_t rf_wheel_wake_ms(const rf_wheel *wheel); /* until when one may sleep: n
 /* cffi: begin */
 enum { RF_PLAY_KEPT = 8, RF_PLAY_TIMES = 64, RF_PLAY_REQUEST_MAX = 4096, RF_PLAY_ACTS_MAX = 4096 };
 
-/* When an act answers. */
+/* When an act answers; one that goes on with a connection may answer at once too (AT_ACCEPT). */
 enum {
     RF_PLAY_AT_REQUEST = 0, /* per whole HTTP request: up to CRLFCRLF, then content-length bytes */
     RF_PLAY_AT_ACCEPT = 1,  /* at once, as agents and banners do */
@@ -605,7 +605,12 @@ enum {
     RF_PLAY_NEVER = 3
 };
 /* What follows the answer. */
-enum { RF_PLAY_STAY = 0, RF_PLAY_FIN = 1, RF_PLAY_RST = 2 };
+enum {
+    RF_PLAY_STAY = 0,
+    RF_PLAY_FIN = 1,
+    RF_PLAY_RST = 2,
+    RF_PLAY_NEXT = 3 /* the act behind this one goes on with the connection: a dialogue */
+};
 /* What a listener does with those who knock. */
 enum {
     RF_PLAY_OPEN = 0,
@@ -639,8 +644,9 @@ rf_play *rf_play_open(uint32_t listeners_max, uint32_t connections_max, int32_t 
 void rf_play_close(rf_play *play);
 /* Listens at an address (port 0: the kernel picks; the one in use is told). RF_FULL, RF_BAD, RF_ERRNO. */
 int32_t rf_play_listen(rf_play *play, const rf_address *at, uint32_t backlog, uint32_t *listener_out, uint16_t *port_out);
-/* Connection k of a listener (from this call on, counted from 0) plays act k; after the last one it goes round from act
- * <repeat_from> on. listener UINT32_MAX: all of them. Connections under way keep their act. */
+/* Connection k of a listener (from this call on, counted from 0) plays act k, where a dialogue counts as one; after the
+ * last one it goes round from act <repeat_from> on. listener UINT32_MAX: all of them. Connections under way keep their
+ * act. */
 int32_t rf_play_script(rf_play *play, uint32_t listener, const rf_play_act *acts, uint32_t acts_len,
                        uint32_t repeat_from, const uint8_t *blob, uint32_t blob_len);
 int32_t rf_play_door(rf_play *play, uint32_t listener, int32_t door);

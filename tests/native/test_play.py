@@ -153,6 +153,42 @@ def test_answers_once_the_bytes_wanted_came(player: Player) -> None:
     assert player.request(listener) == b"hello"
 
 
+GREETS = Act(b"220 hello\r\n", When.ACCEPT, Then.NEXT)
+DIALOGUE = (
+    GREETS,
+    Act(b"250 ok\r\n", When.BYTES, Then.NEXT, bytes_wanted=6),
+    Act(b"221 ", When.BYTES, Then.NEXT, bytes_wanted=6),
+    Act(b"bye\r\n", When.ACCEPT, Then.FIN, delay_ms=5),
+)
+
+
+def talk(port: int) -> list[bytes]:
+    """What is heard before, between and after two lines."""
+    with dial(port) as sock:
+        heard = [sock.recv(100)]
+        for line in (b"EHLO\r\n", b"QUIT\r\n"):
+            sock.sendall(line)
+            heard.append(sock.recv(4) if line == b"QUIT\r\n" else sock.recv(100))
+        return [*heard, *iter(lambda: sock.recv(100), b"")]
+
+
+def test_a_dialogue_is_one_connection(player: Player) -> None:
+    listener, port = player.listen("127.0.0.1", 0, Act(b"busy", When.ACCEPT, Then.FIN), *DIALOGUE)
+    assert ask(port, b"") == b"busy"
+    for _ in range(2):
+        assert talk(port) == [b"220 hello\r\n", b"250 ok\r\n", b"221 ", b"bye\r\n"]
+    assert [player.request(listener, back) for back in range(3)] == [b"QUIT\r\n", b"EHLO\r\n", b"QUIT\r\n"]
+
+
+def test_a_round_of_dialogues(player: Player) -> None:
+    """Both are repeated, each as a whole; a line that comes too early waits for its act."""
+    acts = (GREETS, OK, GREETS, Act(b"late", When.ACCEPT, Then.NEXT, delay_ms=20), Act(b"no", then=Then.FIN))
+    _, port = player.listen("127.0.0.1", 0, *acts, repeat_from=0)
+    for _ in range(2):
+        assert ask(port) == GREETS.reply + OK.reply
+        assert ask(port) == GREETS.reply + b"lateno"
+
+
 def test_endless_goes_on_until_the_peer_goes(player: Player) -> None:
     listener, port = player.listen("127.0.0.1", 0, Act(b"x-filler: y\r\n", endless=True))
     with dial(port) as sock:
@@ -237,6 +273,10 @@ def test_what_cannot_be_played_is_refused(player: Player) -> None:
         player.script(listener, OK, repeat_from=3)
     with pytest.raises(NativeError, match="act 0 cannot be played"):
         player.script(listener, Act(bytes_wanted=5000))
+    with pytest.raises(NativeError, match="act 1 cannot be played"):
+        player.script(listener, OK, GREETS)
+    with pytest.raises(NativeError, match="act 0 cannot be played"):
+        player.script(listener, GREETS, OK, repeat_from=1)
     with pytest.raises(NativeError, match="no listener 77"):
         player.door(Listener(77), Door.OPEN)
     with pytest.raises(NativeError, match="bind"):

@@ -35,11 +35,12 @@ class When(IntEnum):
 
 
 class Then(IntEnum):
-    """What follows the answer: the connection stays, ends with FIN, or is reset."""
+    """What follows the answer: the connection stays, ends with FIN, is reset, or the act behind this one takes over."""
 
     STAY = 0
     FIN = 1
     RST = 2
+    NEXT = 3
 
 
 class Door(IntEnum):
@@ -163,7 +164,8 @@ class Player:
     def script(self, listener: Listener, *acts: Act, repeat_from: int | None = None) -> None:
         """Connection k from now on plays acts[k]; after the last act it goes round from `repeat_from` on.
 
-        Without `repeat_from` the last act is repeated for ever.
+        Acts that `Then.NEXT` ties together are played by one connection, and count as one of these. Without
+        `repeat_from` the last act (or dialogue) is repeated for ever.
         """
         blob = b"".join(act.reply for act in acts)
         array = ffi.new("rf_play_act[]", len(acts))
@@ -173,7 +175,8 @@ class Player:
             slot.delay_ms, slot.gap_ms, slot.endless = act.delay_ms, act.gap_ms, act.endless
             slot.reply.at, slot.reply.len = at, len(act.reply)
             at += len(act.reply)
-        start = len(acts) - 1 if repeat_from is None else repeat_from
+        starts = [at for at in range(len(acts)) if at == 0 or acts[at - 1].then is not Then.NEXT]
+        start = starts[-1] if repeat_from is None else repeat_from
         if lib.rf_play_script(self._play, listener, array, len(acts), start, blob, len(blob)) != lib.RF_OK:
             raise _refused("rf_play_script")
 
