@@ -129,7 +129,8 @@ void net_close(rf_engine *engine)
         close(engine->stamp_fd);
 }
 
-static int make_socket(rf_engine *engine, struct slot *slot, const struct check *check, uint8_t family)
+/* A socket that lives for one connection tells no times: asking for them costs as much as half of what the gathering saves. */
+static int make_socket(rf_engine *engine, struct slot *slot, const struct check *check, uint8_t family, bool keep)
 {
     const int domain = family == RF_INET ? AF_INET : family == RF_INET6 ? AF_INET6 : AF_UNIX;
     const int fd = inject(engine, RF_CALL_SOCKET) ? -1 : socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -138,7 +139,7 @@ static int make_socket(rf_engine *engine, struct slot *slot, const struct check 
     const int one = 1;
     int error = check->source != NULL && domain != AF_UNIX ? bind_source(fd, check->source) : 0;
     if (error == 0) {
-        slot->stamps = domain != AF_UNIX && engine->options.gather_us > 0 &&
+        slot->stamps = keep && engine->options.gather_us > 0 &&
                        setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one) == 0;
         struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                     .data.u32 = (uint32_t)(slot - engine->slots)};
@@ -183,7 +184,7 @@ static int socket_for(rf_engine *engine, struct slot *slot, const struct check *
     if (slot->fd >= 0 && slot->pool == pool)
         return 0;
     net_drop(engine, slot);
-    const int error = make_socket(engine, slot, check, family);
+    const int error = make_socket(engine, slot, check, family, keep);
     if (error != 0)
         return error;
     slot->pool = pool;
