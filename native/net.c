@@ -129,7 +129,7 @@ void net_close(rf_engine *engine)
         close(engine->stamp_fd);
 }
 
-/* A socket that lives for one connection tells no times: asking for them costs as much as half of what the gathering saves. */
+/* A socket that lives for one connection is not asked for times of arrival: that would be one call more for each check. */
 static int make_socket(rf_engine *engine, struct slot *slot, const struct check *check, uint8_t family, bool keep)
 {
     const int domain = family == RF_INET ? AF_INET : family == RF_INET6 ? AF_INET6 : AF_UNIX;
