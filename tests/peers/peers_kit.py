@@ -190,7 +190,10 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What one program said of a check that ended. code: empty where the status has none."""
+    """What one program said of a check that ended.
+
+    code: empty where the status has none. text: the status's description where the check has nothing to add.
+    """
 
     status: str
     code: str
@@ -244,7 +247,7 @@ def start_risefall(path: Path) -> subprocess.Popen[bytes]:
 def haproxy_said(process: subprocess.Popen[bytes], path: Path, wanted: int) -> dict[str, Said]:
     """The first check of each backend that ended; haproxy is ended then."""
     try:
-        found = first_results(path.with_suffix(".sock"), wanted, process, path.with_suffix(".haproxy"))
+        found = first_results(path.with_suffix(".sock"), wanted, process, path.with_suffix(".haproxy"), describe=True)
     finally:
         process.kill()  # it has connections to peers that may be stopped: nothing to wait for
         process.wait()
