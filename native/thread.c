@@ -61,14 +61,20 @@ static void wait_for_work(rf_engine *engine, uint64_t next_ns)
     (void)ppoll(&fd, 1, next_ns == RF_NEVER ? NULL : &limit, NULL);
 }
 
+static bool stopping(const rf_engine *engine)
+{
+    return __atomic_load_n(&engine->stopping, __ATOMIC_ACQUIRE) != 0;
+}
+
 static void *run(void *arg)
 {
     rf_engine *engine = arg;
-    while (!__atomic_load_n(&engine->stopping, __ATOMIC_ACQUIRE)) {
+    while (!stopping(engine)) {
         const uint64_t now_ns = rf_now_ns();
         measure_rate(engine, now_ns);
         const uint64_t next_ns = rf_step(engine, now_ns);
-        wait_for_work(engine, next_ns);
+        if (!stopping(engine)) /* asked again: the step may have taken rf_stop's wake-up together with a command's */
+            wait_for_work(engine, next_ns);
     }
     return NULL;
 }

@@ -350,3 +350,20 @@ def test_idle_engines_sleep(player: Player) -> None:
         statistics = engine.statistics()
     assert statistics.finished >= 10
     assert statistics.wakeups < 2 * 20 + 4 * statistics.finished
+
+
+def test_a_stop_right_behind_commands_ends_the_thread(player: Player) -> None:
+    """The step that takes the last command may take the wake-up of the stop with it: the thread must not sleep then."""
+    _, port = player.listen("127.0.0.1", 0, OK)
+    ended = threading.Event()
+
+    def many() -> None:
+        for _ in range(2000):
+            with Engine(checks_max=64, slots=8, groups=1, gather_us=0, seed=1) as engine:
+                handle = add(engine, http_program(), port, paused=True)
+                engine.start()
+                engine.remove(handle)
+        ended.set()
+
+    threading.Thread(target=many, daemon=True).start()  # it would hang in C: only a daemon lets the tests go on
+    assert ended.wait(DEADLINE_S), "an engine's thread slept through its end"
