@@ -148,6 +148,7 @@ def config(*lines: str) -> str:
 
 
 OVER_H2 = "http-check expect string over"
+REQUEST = "http-check send meth GET uri /"
 
 
 def test_h2_without_tls() -> None:
@@ -157,7 +158,24 @@ def test_h2_without_tls() -> None:
     assert [(one.status.name, one.code) for one in (*said, *inherited)] == [("L7OK", 200)] * 2
 
 
-def test_h2_that_alpn_chose_is_spoken_in_3_only() -> None:
+@pytest.mark.parametrize("dialect", ["2.6", "3"])
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        ("ssl verify none check-alpn h2,http/1.1", ""),
+        ("check-ssl verify none alpn http/1.1 check-alpn h2", "http-check connect default"),
+        ("verify none", "http-check connect ssl alpn h2,http/1.1"),
+    ],
+)
+def test_h2_that_the_alpn_of_the_check_chose_is_spoken(words: str, rule: str, dialect: str) -> None:
+    """As haproxy 2.6.12 does it with nginx; see tests/peers/own.txt."""
+    with serving(speak_h2, server_context(alpn=["h2"])) as port:
+        lines = [line for line in (rule, REQUEST if rule else "", OVER_H2) if line]
+        (said,) = outcomes(config(*lines, f"server s 127.0.0.1:{port} check inter 1s {words}"), dialect)
+    assert (said.status.name, said.code) == ("L7OK", 200)
+
+
+def test_h2_that_the_alpn_of_the_server_chose_is_spoken_in_3_only() -> None:
     with serving(speak_h2, server_context(alpn=["h2"])) as port:
         text = config(OVER_H2, f"server s 127.0.0.1:{port} check inter 1s ssl verify none alpn h2,http/1.1")
         (modern,), (old,) = outcomes(text, "3"), outcomes(text, "2.6")

@@ -250,13 +250,8 @@ def command(
         finish(target, run, report_grpc(health, run, service), as_json)
     words = HttpWords(method, http_version, headers, expect_status, expect_string)
     program = compile_target(target, words, agent_send, DIALECTS[dialect])
-    h2_by_alpn = DIALECTS[dialect].h2_in_checks
     try:
-        result, run = trio.run(
-            lambda: run_probe(
-                program, target, way, inter_ms=inter_ms, check_ms=check_ms, h2_by_alpn=h2_by_alpn, tell=tell
-            )
-        )
+        result, run = trio.run(lambda: run_probe(program, target, way, inter_ms=inter_ms, check_ms=check_ms, tell=tell))
     except NotChecked as why:
         raise StartError(f"{url}: {why}") from why
     finish(target, run, report_probe(result, run, target, words), as_json)

@@ -122,7 +122,6 @@ async def run_probe(
     *,
     inter_ms: int,
     check_ms: int,
-    h2_by_alpn: bool,
     tell: Callable[[Step], None],
 ) -> tuple[ProbeResult, Run]:
     """One run of a check program. Raises StartError and NotChecked."""
@@ -137,7 +136,7 @@ async def run_probe(
     secure = None
     if target.tls and transport is None:
         secure = wire = TlsWire(wire, tls_options(target, way), transcript, begins=probe.tls_begins)
-    if way.h2 or (secure is not None and h2_by_alpn):
+    if way.h2 or secure is not None:
         chosen = secure
         wire = H2Wire(wire, wanted=lambda: way.h2 or (chosen is not None and alpn_of(chosen) == "h2"))
     result = await Driver(probe, wire, transcript).run()

@@ -87,14 +87,11 @@ class LegMaker:
         layers = default_layers(self._settings) if inherits else 0
         secure = bool(layers & lib.RF_LAYER_TLS) or (rule is not None and rule.ssl)
         proto = (rule.proto if rule is not None else "") or (inherited_proto(self._planned) if inherits else "")
-        own_alpn = rule.alpn if rule is not None else ""
-        alpn = (
-            split_alpn(own_alpn or (self._settings.check_alpn or self._settings.alpn if inherits else ""))
-            if secure
-            else ()
-        )
+        named = (rule.alpn if rule is not None else "") or (self._settings.check_alpn if inherits else "")
+        alpn = split_alpn(named or (self._settings.alpn if inherits else "")) if secure else ()
         h2 = self._http and proto == H2
-        by_alpn = self._http and not proto and self._dialect.h2_in_checks and H2 in alpn
+        speaks = bool(named) or self._dialect.h2_in_checks  # what the server's own `alpn` chose, 2.6 does not ask for
+        by_alpn = self._http and not proto and speaks and H2 in alpn
         through = layers & ~lib.RF_LAYER_TLS or (rule is not None and (rule.send_proxy or rule.via_socks4))
         if through and (h2 or by_alpn or (secure and not tls.available())):
             raise NotChecked("HTTP/2 behind send-proxy or via-socks4 is not supported")

@@ -37,6 +37,7 @@ class Dialect(msgspec.Struct, frozen=True):
     check_flags_in_rules: bool
     """disable-on-404 and send-state belong to the rule set, not to the proxy."""
     h2_in_checks: bool
+    """A check speaks HTTP/2 where the server's own `alpn` chose it; where `check-alpn` or a rule's did, each version does."""
     auto_sni: bool
     healthcheck_sections: bool
     mysql_post_80: bool
