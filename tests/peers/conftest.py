@@ -10,9 +10,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from peers_checks import matrix_cases, own_cases, state_cases
-from peers_kit import Both, Case, Missing, Outcomes, Pace, Peer, compare, connections_to, haproxy_26, until
+from peers_kit import PROMPT, Both, Case, Missing, Outcomes, Pace, Peer, compare, connections_to, haproxy_26, until
 from peers_nginx import certificates, nginx
 from peers_redis import redis_peers
 from peers_table import Table
@@ -67,7 +66,9 @@ def outcomes(peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Outcomes
     lasting = peers.here(state_cases())
     found: dict[str, dict[str, Both]] = {}
 
-    def play(state: str, cases: list[Case], pace: Pace = Pace(), meanwhile: Callable[[int], None] | None = None) -> None:
+    def play(
+        state: str, cases: list[Case], pace: Pace = PROMPT, meanwhile: Callable[[int], None] | None = None
+    ) -> None:
         path = folder / f"{state}.cfg"
         found[state] = compare(cases, peers.ports, peers.pki, path, pace=pace, meanwhile=meanwhile)
 

@@ -58,8 +58,14 @@ def certificates(folder: Path) -> Path:
 
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for name in ("ca", "stranger"):
-        openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "30", "-subj", f"/CN={name}")
-    for name, host, days in (("sound", "localhost", "30"), ("expired", "localhost", "-1"), ("other", "other.example", "30")):
+        openssl(
+            "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "30", "-subj", f"/CN={name}"
+        )
+    for name, host, days in (
+        ("sound", "localhost", "30"),
+        ("expired", "localhost", "-1"),
+        ("other", "other.example", "30"),
+    ):
         (pki / f"{name}.names").write_text(f"subjectAltName=DNS:{host}")
         openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={host}")
         openssl(

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-
 from peers_checks import MATRIX, PORTS, matrix_name, own_cases, state_cases
 from peers_kit import Both
 
