@@ -13,10 +13,12 @@ import pytest
 from peers_checks import matrix_cases, own_cases, state_cases
 from peers_kit import PROMPT, Both, Case, Missing, Outcomes, Pace, Peer, compare, connections_to, haproxy_26, until
 from peers_nginx import certificates, nginx
+from peers_postgres import postgres
 from peers_redis import redis_peers
 from peers_table import Table
 
-PATIENT = Pace(500, 20_000)
+PATIENT = Pace(20_000, 20_000)
+"""For peers that are killed meanwhile: a TLS handshake has no longer than `inter`."""
 TABLES = Path(__file__).parent
 
 
@@ -37,6 +39,7 @@ Makers = dict[str, Callable[[Path, Path], list[Peer]]]
 MAKERS: Makers = {
     "redis": lambda folder, _: redis_peers(folder),
     "nginx": lambda folder, pki: [nginx(folder, pki)],
+    "postgres": lambda folder, _: [postgres(folder)],
 }
 
 

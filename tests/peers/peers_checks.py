@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from peers_kit import Case
+from peers_postgres import ASKED, REFUSED
 from peers_redis import PASSWORD
 
 TCP = "option tcp-check"
@@ -46,7 +47,7 @@ MATRIX: dict[str, tuple[tuple[str, ...], str]] = {
     "tls-connect": (TLS_CONNECT, "verify none"),
     "send-proxy": (("option httpchk GET /",), "check-send-proxy"),
 }
-PORTS = ("redis", "redis-auth", "redis-replica", "http", "https", "h2", "h2c", "proxy", "proxy-tls")
+PORTS = ("redis", "redis-auth", "redis-replica", "http", "https", "h2", "h2c", "proxy", "proxy-tls", "pgsql")
 """Of the matrix, in the order of the table's columns."""
 
 
@@ -128,14 +129,24 @@ def redis_cases() -> list[Case]:
     ]
 
 
+def postgres_cases() -> list[Case]:
+    """What the matrix does not ask of PostgreSQL."""
+    return [
+        Case("user asked for a password", "pgsql", (f"option pgsql-check user {ASKED}",)),
+        Case("user refused", "pgsql", (f"option pgsql-check user {REFUSED}",)),
+        Case("user unknown", "pgsql", ("option pgsql-check user nobody-known",)),
+    ]
+
+
 def own_cases() -> list[Case]:
     """All checks that belong to one peer."""
-    return [*redis_cases(), *nginx_cases()]
+    return [*redis_cases(), *nginx_cases(), *postgres_cases()]
 
 
 STATES: dict[str, tuple[str, ...]] = {
     "redis": ("connect", "redis-check", "redis-dialogue"),
     "http": ("connect", "httpchk", "send-proxy"),
+    "pgsql": ("connect", "pgsql-check"),
     "https": ("connect", "httpchk-tls", "tls-connect", "ssl-hello-chk"),
 }
 """Checks that go on while their peer has not started, is stopped, is killed and is gone."""

@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 30.0
 END_S = 5.0
 CHECKS_S = 60.0
+SPREAD_MS = 500
+"""Over this time haproxy spreads its first checks."""
 
 
 class Missing(Exception):
@@ -196,7 +198,7 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """How often haproxy checks, which spreads its first checks over that time, and when a check gives up."""
+    """How often haproxy checks, and when a check gives up."""
 
     inter_ms: int = 1500
     timeout_ms: int = 1500
@@ -234,7 +236,7 @@ Both = tuple[Said | None, Said]
 def config(cases: Sequence[Case], ports: Mapping[str, int], pki: Path, pace: Pace, sock: Path) -> str:
     """All cases as one configuration: a backend and a server each."""
     limits = "".join(f"    timeout {name} {pace.timeout_ms}ms\n" for name in ("connect", "check", "server"))
-    text = [f"global\n    stats socket {sock} level admin\n    nbthread 1\ndefaults\n    mode tcp\n{limits}"]
+    text = [f"global\n    stats socket {sock} level admin\n    nbthread 1\n    max-spread-checks {SPREAD_MS}\ndefaults\n    mode tcp\n{limits}"]
     for number, case in enumerate(cases):
         server = f"server s 127.0.0.1:{ports[case.port]} check inter {pace.inter_ms}ms rise 1 fall 1 {case.words}"
         text.append("\n    ".join([f"backend c{number}", *case.lines, server]).replace("{pki}", str(pki)) + "\n")
