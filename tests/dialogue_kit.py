@@ -163,13 +163,9 @@ def ask(path: Path, command: str) -> str:
 
 
 def first_results(
-    sock: Path, wanted: int, process: subprocess.Popen[bytes], log: Path, *, describe: bool = False
+    sock: Path, wanted: int, process: subprocess.Popen[bytes], log: Path
 ) -> dict[str, tuple[str, str, str]]:
-    """Status, code and text of each server's first check that ended, by backend.
-
-    Args:
-        describe: the text is the status's description where the check has none of its own, as in haproxy's log.
-    """
+    """Status, code and text of each server's first check that ended, by backend."""
     seen: dict[str, tuple[str, str, str]] = {}
     end = time.monotonic() + READY_S
     while len(seen) < wanted and time.monotonic() < end:
@@ -178,8 +174,7 @@ def first_results(
             rows = csv.DictReader(ask(sock, "show stat -1 4 -1").removeprefix("# ").splitlines())
             for row in rows:
                 if row["check_status"] and row["check_status"] != "INI" and not row["check_status"].startswith("*"):
-                    text = row["last_chk"] or (row["check_desc"] if describe else "")
-                    seen.setdefault(row["pxname"], (row["check_status"], row["check_code"], text))
+                    seen.setdefault(row["pxname"], (row["check_status"], row["check_code"], row["last_chk"]))
         threading.Event().wait(0.02)
     return seen
 

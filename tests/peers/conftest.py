@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from peers_checks import matrix_cases, own_cases, state_cases
 from peers_kit import PROMPT, Both, Case, Missing, Outcomes, Pace, Peer, compare, connections_to, haproxy_26, until
+from peers_mysql import mariadb
 from peers_nginx import certificates, nginx
 from peers_postgres import postgres
 from peers_redis import redis_peers
@@ -40,6 +41,7 @@ MAKERS: Makers = {
     "redis": lambda folder, _: redis_peers(folder),
     "nginx": lambda folder, pki: [nginx(folder, pki)],
     "postgres": lambda folder, _: [postgres(folder)],
+    "mariadb": lambda folder, _: [mariadb(folder)],
 }
 
 

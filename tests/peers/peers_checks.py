@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from peers_kit import Case
+from peers_mysql import FULL
 from peers_postgres import ASKED, REFUSED
 from peers_redis import PASSWORD
 
@@ -47,8 +48,12 @@ MATRIX: dict[str, tuple[tuple[str, ...], str]] = {
     "tls-connect": (TLS_CONNECT, "verify none"),
     "send-proxy": (("option httpchk GET /",), "check-send-proxy"),
 }
-PORTS = ("redis", "redis-auth", "redis-replica", "http", "https", "h2", "h2c", "proxy", "proxy-tls", "pgsql")
+PORTS = ("redis", "redis-auth", "redis-replica", "http", "https", "h2", "h2c", "proxy", "proxy-tls", "pgsql", "mysql")
 """Of the matrix, in the order of the table's columns."""
+
+
+EITHER: dict[str, tuple[str, ...]] = {"send-proxy at mysql": ("L7RSP", "SOCKERR")}
+"""Where a server greets and resets at once: a check reads its greeting, or finds the reset first; each program may differ."""
 
 
 def matrix_name(check: str, port: str) -> str:
@@ -70,6 +75,8 @@ def nginx_cases() -> list[Case]:
     """What the matrix does not ask of nginx."""
     http, named = (f"{GET} /",), (f"{GET} /name", "http-check expect string localhost")
     protocol = f"{GET} /protocol"
+    asked = "http-check send meth GET uri /protocol ver HTTP/1.1 hdr host localhost"
+    over_h2 = ("option httpchk", asked, "http-check expect string HTTP/2.0")
     header = ("option httpchk", "http-check send meth GET uri /from ver HTTP/1.1 hdr host localhost")
     dialogue = (
         TCP, "tcp-check connect ssl", "tcp-check send GET\\ /\\ HTTP/1.0\\r\\n\\r\\n", "tcp-check expect string fine",
@@ -100,10 +107,14 @@ def nginx_cases() -> list[Case]:
         Case("check-sni, another name", "https-other", http, f"{BELIEVE} check-sni localhost"),
         Case("no sni", "https", named, BELIEVE),
         Case("alpn http/1.1", "h2", (protocol, "http-check expect string alpn\\ http/1.1"), "check-ssl verify none check-alpn http/1.1"),
-        Case("alpn h2", "h2", (protocol, "http-check expect string HTTP/2.0"), "check-ssl verify none check-alpn h2"),
-        Case("alpn h2 or http/1.1", "h2", (protocol,), "check-ssl verify none check-alpn h2,http/1.1"),
+        Case("alpn h2", "h2", over_h2, "check-ssl verify none check-alpn h2"),
+        Case("alpn h2 or http/1.1", "h2", over_h2, "check-ssl verify none check-alpn h2,http/1.1"),
+        Case("alpn h2 without host", "h2", (protocol,), "check-ssl verify none check-alpn h2"),
+        Case("alpn h2 of the server", "h2", over_h2, "ssl verify none alpn h2,http/1.1"),
+        Case("alpn h2 of a rule", "h2", (over_h2[0], "http-check connect ssl alpn h2", *over_h2[1:]), "verify none"),
         Case("alpn h2 at http/1.1", "https", (protocol,), "check-ssl verify none check-alpn h2"),
-        Case("proto h2", "h2c", (f"{GET} /",), "check-proto h2"),
+        Case("proto h2", "h2c", over_h2, "check-proto h2"),
+        Case("proto h2 without host", "h2c", (f"{GET} /",), "check-proto h2"),
         Case("proto h2 at http/1.1", "http", (f"{GET} /",), "check-proto h2"),
         Case("tls 1.2", "https", (protocol, "http-check expect string TLSv1.2"), "check-ssl verify none ssl-max-ver TLSv1.2"),
         Case("client certificate", "https-client", (f"{GET} /who",), "check-ssl verify none crt {pki}/sound.pem"),
@@ -138,15 +149,30 @@ def postgres_cases() -> list[Case]:
     ]
 
 
+def mysql_cases() -> list[Case]:
+    """What the matrix does not ask of MariaDB."""
+    option = "option mysql-check"
+    return [
+        Case("mysql user unknown, post-41", "mysql", (f"{option} user nobody-known post-41",)),
+        Case("mysql user unknown, pre-41", "mysql", (f"{option} user nobody-known pre-41",)),
+        Case("mysql user with a password, post-41", "mysql", (f"{option} user locked post-41",)),
+        Case("mysql user, no version said", "mysql", (f"{option} user haproxy",)),
+        Case("too many connections", FULL, (option,)),
+        Case("too many connections, post-41", FULL, (f"{option} user haproxy post-41",)),
+        Case("too many connections, pre-41", FULL, (f"{option} user haproxy pre-41",)),
+    ]
+
+
 def own_cases() -> list[Case]:
     """All checks that belong to one peer."""
-    return [*redis_cases(), *nginx_cases(), *postgres_cases()]
+    return [*redis_cases(), *nginx_cases(), *postgres_cases(), *mysql_cases()]
 
 
 STATES: dict[str, tuple[str, ...]] = {
     "redis": ("connect", "redis-check", "redis-dialogue"),
     "http": ("connect", "httpchk", "send-proxy"),
     "pgsql": ("connect", "pgsql-check"),
+    "mysql": ("connect", "mysql-check", "mysql-post-41", "mysql-pre-41"),
     "https": ("connect", "httpchk-tls", "tls-connect", "ssl-hello-chk"),
 }
 """Checks that go on while their peer has not started, is stopped, is killed and is gone."""

@@ -236,7 +236,10 @@ Both = tuple[Said | None, Said]
 def config(cases: Sequence[Case], ports: Mapping[str, int], pki: Path, pace: Pace, sock: Path) -> str:
     """All cases as one configuration: a backend and a server each."""
     limits = "".join(f"    timeout {name} {pace.timeout_ms}ms\n" for name in ("connect", "check", "server"))
-    text = [f"global\n    stats socket {sock} level admin\n    nbthread 1\n    max-spread-checks {SPREAD_MS}\ndefaults\n    mode tcp\n{limits}"]
+    text = [
+        f"global\n    stats socket {sock} level admin\n    nbthread 1\n    max-spread-checks {SPREAD_MS}\n"
+        f"    log stderr format raw local0\ndefaults\n    log global\n    option log-health-checks\n    mode tcp\n{limits}"
+    ]
     for number, case in enumerate(cases):
         server = f"server s 127.0.0.1:{ports[case.port]} check inter {pace.inter_ms}ms rise 1 fall 1 {case.words}"
         text.append("\n    ".join([f"backend c{number}", *case.lines, server]).replace("{pki}", str(pki)) + "\n")
@@ -273,11 +276,26 @@ def start_risefall(path: Path) -> subprocess.Popen[bytes]:
 def haproxy_said(process: subprocess.Popen[bytes], path: Path, wanted: int) -> dict[str, Said]:
     """The first check of each backend that ended; haproxy is ended then."""
     try:
-        found = first_results(path.with_suffix(".sock"), wanted, process, path.with_suffix(".haproxy"), describe=True)
+        found = first_results(path.with_suffix(".sock"), wanted, process, path.with_suffix(".haproxy"))
     finally:
         process.kill()  # it has connections to peers that may be stopped: nothing to wait for
         process.wait()
-    return {name: Said.of(*said) for name, said in found.items()}
+    texts = logged_texts(path.with_suffix(".haproxy").read_text(errors="replace"))
+    return {name: Said.of(status, code, texts[name]) for name, (status, code, _) in found.items()}
+
+
+LOGGED = re.compile(
+    r'^Health check for server (.+?)/s [a-z ]+, reason: (.*?)(?:, code: \d+)?(?:, info: "(.*)")?, check duration:',
+    re.MULTILINE,
+)
+
+
+def logged_texts(log: str) -> dict[str, str]:
+    """What haproxy's log says of each backend's first check: `show stat` leaves out what some checks say when they pass."""
+    texts: dict[str, str] = {}
+    for backend, reason, info in LOGGED.findall(log):
+        texts.setdefault(backend, info or reason)
+    return texts
 
 
 def risefall_said(process: subprocess.Popen[bytes], path: Path) -> dict[str, Said]:

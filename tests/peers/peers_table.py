@@ -1,7 +1,7 @@
 """The tables of expectations beside the tests: what haproxy 2.6.12 said, by check and peer or state.
 
 `matrix.txt`: sound peers, a row for each check, a column for each peer. `own.txt`: checks that belong to one peer.
-`states.txt`: a column for each state. A word is a status, with `/` its code where that is not 0.
+`states.txt`: a column for each state. A word is a status, with `/` its code where that is not 0; `|` is between those that may be.
 RISEFALL_RECORD=1 writes them anew.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from peers_checks import MATRIX, PORTS, matrix_name, own_cases, state_cases
+from peers_checks import EITHER, MATRIX, PORTS, matrix_name, own_cases, state_cases
 from peers_kit import Both
 
 STATES = ("starting", "sound", "stopped", "killed", "gone")
@@ -47,7 +47,11 @@ class Table(msgspec.Struct):
         """What haproxy said."""
         return cls(
             {
-                state: {name: theirs.short() for name, (theirs, _) in said.items() if theirs is not None}
+                state: {
+                    name: "|".join(EITHER.get(name, (theirs.short(),)))
+                    for name, (theirs, _) in said.items()
+                    if theirs is not None
+                }
                 for state, said in outcomes.items()
             }
         )
