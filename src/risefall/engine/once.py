@@ -18,6 +18,10 @@ GRACE_S = 5.0
 """Beyond the longest time that any check may take, for checks that waited for a slot."""
 
 
+QUIET_S = 1.0
+"""Without an event for so long, the records are looked at."""
+
+
 class Once(msgspec.Struct):
     """What one target's checks said; None where there is none, or it could not be done."""
 
@@ -68,9 +72,8 @@ async def collect(workers: Workers, checks: dict[int, CheckId], outside: Outside
     """Takes results, by tag, until every check has one."""
     engine = workers.engines[0]
     missing = set(checks)
-    while missing:
-        with trio.move_on_after(1.0):  # a neutral first answer without words is no event: look at the records then
-            await trio.lowlevel.wait_readable(engine.fileno())
+
+    def drain() -> None:
         engine.clear()
         while events := engine.drain():
             for event in events:
@@ -80,31 +83,29 @@ async def collect(workers: Workers, checks: dict[int, CheckId], outside: Outside
                     missing.discard(event.tag)
                     engine.remove(event.check)
                     put(outcomes, event.tag, event.result)
-        missing -= await take_records(workers, {tag: checks[tag] for tag in missing}, outcomes)
+
+    while missing:
+        with trio.move_on_after(QUIET_S) as waited:
+            await trio.lowlevel.wait_readable(engine.fileno())
+        drain()
+        if waited.cancelled_caught:
+            found = await look(workers, {tag: checks[tag] for tag in missing})
+            drain()  # an event behind its record says more: the record has no text that HAProxy only logs
+            for tag in missing & set(found):
+                put(outcomes, tag, found[tag])
+            missing -= set(found)
 
 
-async def take_records(workers: Workers, checks: dict[int, CheckId], outcomes: list[Once]) -> set[int]:
-    """Results that were no news: from the records of checks that have run."""
-    tags = list(checks)
-    done = set()
-    for tag, record in zip(tags, workers.snapshot([checks[tag] for tag in tags]), strict=True):
+async def look(workers: Workers, checks: dict[int, CheckId]) -> dict[int, CheckResult]:
+    """Results that were no news: a neutral first answer without words. From the records of checks that have run."""
+    found = {}
+    for tag, record in zip(checks, workers.snapshot(list(checks.values())), strict=True):
         if record is not None and record.runs > 0:
-            put(
-                outcomes,
-                tag,
-                CheckResult(
-                    0,
-                    Status(record.status),
-                    record.verdict,
-                    record.code,
-                    record.health,
-                    record.duration_ms,
-                    record.text,
-                ),
+            found[tag] = CheckResult(
+                0, Status(record.status), record.verdict, record.code, record.health, record.duration_ms, record.text
             )
-            done.add(tag)
     await trio.lowlevel.checkpoint()
-    return done
+    return found
 
 
 def put(outcomes: list[Once], tag: int, result: CheckResult) -> None:
