@@ -16,6 +16,7 @@ from peers_mysql import mariadb
 from peers_nginx import certificates, nginx
 from peers_postgres import postgres
 from peers_redis import redis_peers
+from peers_slapd import slapd_peers
 from peers_table import Table
 
 PATIENT = Pace(20_000, 20_000)
@@ -42,6 +43,7 @@ MAKERS: Makers = {
     "nginx": lambda folder, pki: [nginx(folder, pki)],
     "postgres": lambda folder, _: [postgres(folder)],
     "mariadb": lambda folder, _: [mariadb(folder)],
+    "slapd": lambda folder, _: slapd_peers(folder),
 }
 
 

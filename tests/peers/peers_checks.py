@@ -48,17 +48,38 @@ MATRIX: dict[str, tuple[tuple[str, ...], str]] = {
     "tls-connect": (TLS_CONNECT, "verify none"),
     "send-proxy": (("option httpchk GET /",), "check-send-proxy"),
 }
-PORTS = ("redis", "redis-auth", "redis-replica", "http", "https", "h2", "h2c", "proxy", "proxy-tls", "pgsql", "mysql")
+PORTS = (
+    "redis",
+    "redis-auth",
+    "redis-replica",
+    "http",
+    "https",
+    "h2",
+    "h2c",
+    "proxy",
+    "proxy-tls",
+    "pgsql",
+    "mysql",
+    "ldap",
+    "ldap-closed",
+)
 """Of the matrix, in the order of the table's columns."""
-
-
-EITHER: dict[str, tuple[str, ...]] = {"send-proxy at mysql": ("L7RSP", "SOCKERR")}
-"""Where a server greets and resets at once: a check reads its greeting, or finds the reset first; each program may differ."""
 
 
 def matrix_name(check: str, port: str) -> str:
     """How a cell of the matrix is called."""
     return f"{check} at {port}"
+
+
+EITHER: dict[str, tuple[str, ...]] = {matrix_name("send-proxy", "mysql"): ("L7RSP", "SOCKERR")} | {
+    matrix_name(check, port): (status, "SOCKERR")
+    for port in ("ldap", "ldap-closed")
+    for check, status in (
+        ("pgsql-check", "L7RSP"), ("mysql-post-41", "L7RSP"), ("mysql-pre-41", "L7RSP"), ("ssl-hello-chk", "L6RSP"),
+    )
+}  # fmt: skip
+"""Where a server says something (MariaDB) or ends its stream (slapd) and resets at once: what a check makes of it depends on
+whether the reset is there when it looks. haproxy itself says now one, now the other; the programs may differ."""
 
 
 def matrix_cases() -> list[Case]:
@@ -173,6 +194,7 @@ STATES: dict[str, tuple[str, ...]] = {
     "http": ("connect", "httpchk", "send-proxy"),
     "pgsql": ("connect", "pgsql-check"),
     "mysql": ("connect", "mysql-check", "mysql-post-41", "mysql-pre-41"),
+    "ldap": ("connect", "ldap-check"),
     "https": ("connect", "httpchk-tls", "tls-connect", "ssl-hello-chk"),
 }
 """Checks that go on while their peer has not started, is stopped, is killed and is gone."""
