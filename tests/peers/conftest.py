@@ -17,6 +17,7 @@ from peers_nginx import certificates, nginx
 from peers_postgres import postgres
 from peers_redis import redis_peers
 from peers_slapd import slapd_peers
+from peers_smtp import smtp_peers
 from peers_table import Table
 
 PATIENT = Pace(20_000, 20_000)
@@ -44,6 +45,7 @@ MAKERS: Makers = {
     "postgres": lambda folder, _: [postgres(folder)],
     "mariadb": lambda folder, _: [mariadb(folder)],
     "slapd": lambda folder, _: slapd_peers(folder),
+    "smtp": smtp_peers,
 }
 
 

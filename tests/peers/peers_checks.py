@@ -25,7 +25,7 @@ SMTP_DIALOGUE = (
     "tcp-check connect",
     "tcp-check expect rstring ^220[\\ -]",
     "tcp-check send EHLO\\ localhost\\r\\n",
-    "tcp-check expect rstring ^250[\\ -]",
+    "tcp-check expect rstring (^|\\n)250\\ ",  # the last line of several, which may come one by one
     "tcp-check send QUIT\\r\\n",
     "tcp-check expect rstring ^221[\\ -] comment good-bye",
 )
@@ -62,6 +62,7 @@ PORTS = (
     "mysql",
     "ldap",
     "ldap-closed",
+    "smtp",
 )
 """Of the matrix, in the order of the table's columns."""
 
@@ -184,9 +185,28 @@ def mysql_cases() -> list[Case]:
     ]
 
 
+def smtp_cases() -> list[Case]:
+    """What the matrix does not ask of an SMTP server."""
+    refused = (*SMTP_DIALOGUE[:3], "tcp-check send NONSENSE\\r\\n", "tcp-check expect rstring ^500")
+    early = (*SMTP_DIALOGUE[:5], "tcp-check send MAIL\\ FROM:<a@localhost>\\r\\n", "tcp-check expect rstring ^530")
+    within = (TCP, "tcp-check connect ssl", *SMTP_DIALOGUE[2:])
+    return [
+        Case("helo by default", "smtp", ("option smtpchk",)),
+        Case("helo", "smtp", ("option smtpchk HELO check.example",)),
+        Case("ehlo without name", "smtp", ("option smtpchk EHLO",)),
+        Case("another word than helo", "smtp", ("option smtpchk NOOP localhost",)),
+        Case("unknown command", "smtp", refused),
+        Case("smtpchk within tls", "smtps", ("option smtpchk EHLO localhost",), BELIEVE),
+        Case("smtpchk within tls, stranger's ca", "smtps", ("option smtpchk EHLO localhost",), DOUBT),
+        Case("smtp dialogue within tls", "smtps", within, "verify none"),
+        Case("smtpchk before starttls", "smtp-starttls", ("option smtpchk EHLO localhost",)),
+        Case("mail before starttls", "smtp-starttls", early),
+    ]
+
+
 def own_cases() -> list[Case]:
     """All checks that belong to one peer."""
-    return [*redis_cases(), *nginx_cases(), *postgres_cases(), *mysql_cases()]
+    return [*redis_cases(), *nginx_cases(), *postgres_cases(), *mysql_cases(), *smtp_cases()]
 
 
 STATES: dict[str, tuple[str, ...]] = {
@@ -195,6 +215,7 @@ STATES: dict[str, tuple[str, ...]] = {
     "pgsql": ("connect", "pgsql-check"),
     "mysql": ("connect", "mysql-check", "mysql-post-41", "mysql-pre-41"),
     "ldap": ("connect", "ldap-check"),
+    "smtp": ("connect", "smtpchk", "smtp-dialogue"),
     "https": ("connect", "httpchk-tls", "tls-connect", "ssl-hello-chk"),
 }
 """Checks that go on while their peer has not started, is stopped, is killed and is gone."""
