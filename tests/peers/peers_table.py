@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+
 from peers_checks import EITHER, MATRIX, PORTS, matrix_name, own_cases, state_cases
 from peers_kit import Both
 

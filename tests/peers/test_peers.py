@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from peers_checks import matrix_cases, own_cases, state_cases
 from peers_kit import Both, Case, Outcomes
 from peers_table import STATES, Table
