@@ -72,15 +72,16 @@ def matrix_name(check: str, port: str) -> str:
     return f"{check} at {port}"
 
 
-EITHER: dict[str, tuple[str, ...]] = {matrix_name("send-proxy", "mysql"): ("L7RSP", "SOCKERR")} | {
+EITHER = {matrix_name("send-proxy", port): ("L7RSP", "SOCKERR") for port in ("pgsql", "mysql")} | {
     matrix_name(check, port): (status, "SOCKERR")
     for port in ("ldap", "ldap-closed")
     for check, status in (
         ("pgsql-check", "L7RSP"), ("mysql-post-41", "L7RSP"), ("mysql-pre-41", "L7RSP"), ("ssl-hello-chk", "L6RSP"),
     )
 }  # fmt: skip
-"""Where a server says something (MariaDB) or ends its stream (slapd) and resets at once: what a check makes of it depends on
-whether the reset is there when it looks. haproxy itself says now one, now the other; the programs may differ."""
+"""Where a server says something (MariaDB) or ends its stream (PostgreSQL when the request comes after the header, slapd) and
+resets at once: what a check makes of it depends on whether the reset is there when it looks. haproxy itself says now one,
+now the other; the programs may differ."""
 
 
 def matrix_cases() -> list[Case]:
