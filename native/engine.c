@@ -421,6 +421,7 @@ static void obey(rf_engine *engine, struct command *command)
         free(command->path);
         return;
     }
+    const bool keep_pace = (order->set & RF_SET_KEEP_PACE) != 0;
     write_begin(check);
     if (order->set & RF_SET_HEALTH)
         check->health = order->health;
@@ -442,10 +443,11 @@ static void obey(rf_engine *engine, struct command *command)
         check->facts->weight = order->weight;
     write_end(check);
     if (order->set & RF_SET_TARGET) {
-        check_give_up(engine, index);
+        if (!keep_pace)
+            check_give_up(engine, index);
         set_address(check, &order->to, command->path);
     }
-    if (order->set & (RF_SET_TARGET | RF_SET_NOW))
+    if ((order->set & RF_SET_NOW) || ((order->set & RF_SET_TARGET) && !keep_pace))
         start_now(engine, index);
 }
 

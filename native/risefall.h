@@ -486,7 +486,8 @@ enum {
     RF_SET_WEIGHT = 32,
     RF_SET_TARGET = 64,  /* to: a new address; the run under way is given up and a new one starts at once */
     RF_SET_NOW = 128,    /* check at once */
-    RF_SET_TOUCHED = 256 /* the next result is told even when it is the same as the last */
+    RF_SET_TOUCHED = 256,  /* the next result is told even when it is the same as the last */
+    RF_SET_KEEP_PACE = 512 /* with RF_SET_TARGET: the run under way goes on, and none starts before its time */
 };
 typedef struct {
     uint64_t check;

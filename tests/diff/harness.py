@@ -91,7 +91,7 @@ class Until(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """Waits, then acts. cli: runtime commands, `{b}` is the backend. doors, scripts: by listener name."""
+    """Waits, then acts. cli: runtime commands, `{b}` is the backend, `{s1.port}` a listener's. doors, scripts: by listener name."""
 
     until: Until = Until()
     cli: tuple[str, ...] = ()
@@ -255,6 +255,10 @@ def masked(datagram: bytes) -> str:
 
 MODULE_COLUMNS = re.compile(r"(?<=agg_check_status),-,\S+")
 """The columns behind `-` depend on how haproxy was built (spec 7.3)."""
+
+
+STATE_AGE = re.compile(r"^((?:\S+ ){9})\d+(?= )", re.MULTILINE)
+"""Seconds since the last change, in a line of `show servers state`."""
 
 
 class Seen:
@@ -524,8 +528,16 @@ class Story:
             stage.player.script(stage.listeners[self.scenario.name][name], *acts)
         for command in step.cli:
             name = self.scenario.name
-            reply = MODULE_COLUMNS.sub(",-,", self.side.ask(command.format(b=name)))
-            self.side.replies[name].append(f"{command}: {reply!r}")
+            reply = self.side.ask(command.format(b=name, **stage.endpoints[name]))
+            self.side.replies[name].append(f"{command}: {self._masked(reply)!r}")
+
+    def _masked(self, reply: str) -> str:
+        """A reply without what differs from run to run: module columns, ages, ports of this side."""
+        reply = STATE_AGE.sub(r"\1#", MODULE_COLUMNS.sub(",-,", reply))
+        for name, endpoint in self.side.stage.endpoints[self.scenario.name].items():
+            if endpoint.port:
+                reply = re.sub(rf"\b{endpoint.port}\b", f"{{{name}.port}}", reply)
+        return reply
 
 
 def run_sides(programs: Sequence[str], scenarios: Sequence[Scenario], folder: Path) -> dict[str, Side | Exception]:

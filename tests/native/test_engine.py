@@ -314,6 +314,17 @@ def test_a_new_address_is_checked_at_once_and_the_old_run_is_void(engine: Engine
     assert (event.result.status, event.result.epoch) == (Status.L7OK, 3)
 
 
+def test_a_new_address_may_keep_the_pace(engine: Engine, player: Player) -> None:
+    """The run under way ends where it began, the next one goes to the new place when it is due."""
+    _, old = player.listen("127.0.0.1", 0, Act(OK.reply, delay_ms=100))
+    _, new = player.listen("127.0.0.1", 0, Act(http_reply(503, "Busy")))
+    handle = add(engine, http_program(), old, inter_ms=200)
+    pump(engine, lambda: engine.statistics().in_flight == 1)
+    assert engine.command(handle, Change(to=Endpoint(4, socket.inet_aton("127.0.0.1"), new), keep_pace=True))
+    first, second = until_events(engine, 2)
+    assert (first.result.status, second.result.status) == (Status.L7OK, Status.L7STS)
+
+
 def test_a_dead_rack_does_not_stop_the_living(player: Player) -> None:
     """Far more silent servers than slots: the sound ones are still checked, late by the second that a doubt lasts."""
     deaf, dead = player.listen("127.0.0.1", 0, OK)

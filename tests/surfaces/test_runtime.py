@@ -204,7 +204,7 @@ def test_a_refusal_changes_nothing() -> None:
 
 
 def test_what_we_do_not_do_says_so() -> None:
-    assert talk(b"set server b1/s2 addr 127.0.0.9\n") == b"'set server <srv> addr' is not supported by risefall.\n\n"
+    assert talk(b"set server b1/s2 name x\n", dialect="3") == b"'set server <srv> name' is not supported by risefall.\n\n"
 
 
 def test_todays_refusals_end_with_two_line_feeds() -> None:

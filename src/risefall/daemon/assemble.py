@@ -13,11 +13,13 @@ from typing import TypeVar
 import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.model import Address, Config, Family, Proxy
+from risefall.config.haproxy.model import Address, Config, ConnectRule, Family, Proxy
+from risefall.config.haproxy.plan import PlannedServer, first_connect, has_own_port
 from risefall.engine.native import Endpoint
 from risefall.engine.targets import Target, is_static, start_health
+from risefall.state.exchange import Aim
 from risefall.state.fleet import Fleet
-from risefall.state.server import Admin, CheckState, Op, ProxyState, ServerState
+from risefall.state.server import NO_PINS, Admin, CheckState, Op, Pins, ProxyState, ServerState
 
 
 class Seed:
@@ -58,6 +60,7 @@ class Seed:
         view = memoryview(self._servers)
         texts: dict[str, str] = {}
         numbers: dict[int, int] = {}
+        pins: dict[Pins, Pins] = {NO_PINS: NO_PINS}
         servers = []
         begin = 0
         for end in self._ends:
@@ -68,6 +71,7 @@ class Seed:
             for name in NUMBERS:
                 number = getattr(server, name)
                 setattr(server, name, numbers.setdefault(number, number))
+            server.pins = pins.setdefault(server.pins, server.pins)
             servers.append(server)
             begin = end
         proxies = msgspec.msgpack.decode(self._proxies, type=list[ProxyState])
@@ -82,6 +86,7 @@ PROXY_TEXTS = ("name", "balance", "cookie")
 NUMBERS = ("sid", "port", "changed_ms", "slowstart_ms", "maxconn", "maxqueue", "check_port", "agent_port")
 
 
+PORT_SPAN = 1 << 16
 FOLD = "\0"
 AnyState = TypeVar("AnyState", ServerState, ProxyState)
 
@@ -149,9 +154,9 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
     return ServerState(
         name=config.name,
         proxy=place,
-        sid=config.id,
+        sid=0 if planned.proxy.disabled and not config.forced_id else config.id,  # HAProxy numbers the others only
         address=shown(address, target.address),
-        port=address.port if inet and not address.mapped else 0,
+        port=address.port % PORT_SPAN if inet else 0,
         fqdn=address.host if address.family is Family.NAME else "",
         op=op,
         admin=admin,
@@ -173,7 +178,29 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         agent_addr=shown(settings.agent_addr or settings.addr),
         agent_port=settings.agent_port or settings.port,
         mapped_ports=inet and address.mapped,
+        ssl_ready=settings.ssl or bool(settings.check_ssl) or any(rule.ssl for rule in connects(planned)),
+        pins=pins_of(planned),
     )
+
+
+def connects(planned: PlannedServer) -> list[ConnectRule]:
+    """The connect rules of a server's check."""
+    return [rule for rule in planned.rules.rules if isinstance(rule, ConnectRule)]
+
+
+def pins_of(planned: PlannedServer) -> Pins:
+    """What of the way of its checks stands fast, whatever address the server gets."""
+    settings = planned.config.settings
+    ports = [
+        address.port if address is not None and has_own_port(address) else 0
+        for address in (settings.addr, settings.agent_addr or settings.addr)
+    ]
+    first = first_connect(planned.rules)
+    health = None
+    if first is not None and (first.addr is not None or first.port):
+        own = first.addr.port if first.addr is not None and has_own_port(first.addr) else 0
+        health = Aim(shown(first.addr), first.port or own)
+    return Pins(health, *ports) if health is not None or any(ports) else NO_PINS
 
 
 def links(targets: Sequence[Target]) -> tuple[dict[int, int], dict[int, list[int]]]:

@@ -6,6 +6,8 @@ the ring full is read from its record instead. An order that finds the queue ful
 
 from __future__ import annotations
 
+import ipaddress
+import os
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,12 +15,13 @@ from functools import partial
 
 import trio
 
+from risefall.config.haproxy.model import Family
 from risefall.daemon.report import Report
-from risefall.engine.native import Change, CheckSpec, Handle, Program, Record, now_ns
+from risefall.engine.native import Change, CheckSpec, Endpoint, Handle, Program, Record, now_ns
 from risefall.engine.outside import Outside, Reach
 from risefall.engine.targets import Target
 from risefall.engine.workers import CheckId, Workers
-from risefall.state.exchange import CheckChange, CheckResult
+from risefall.state.exchange import Aim, CheckChange, CheckResult
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import HEALTH, Op
 from risefall.state.words import state_text
@@ -33,6 +36,19 @@ def now_ms() -> int:
     return now_ns() // 1_000_000
 
 
+def endpoint_of(aim: Aim) -> Endpoint:
+    """An address of `state` as the engine takes it. An unspecified one is the local host (spec §2.5)."""
+    if aim.host.startswith("/"):
+        return Endpoint(Family.UNIX, os.fsencode(aim.host))
+    if aim.host.startswith("abns@"):
+        return Endpoint(Family.ABNS, os.fsencode(aim.host.removeprefix("abns@")))
+    address = ipaddress.ip_address(LOCAL.get(aim.host, aim.host))
+    return Endpoint(address.version, address.packed, aim.port)
+
+
+LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
 def change_of(change: CheckChange) -> Change:
     """An order of `state` as the engine takes it."""
     return Change(
@@ -44,6 +60,8 @@ def change_of(change: CheckChange) -> Change:
         state_text=change.state_text,
         weight=change.weight,
         touched=change.touched,
+        to=None if change.aim is None else endpoint_of(change.aim),
+        keep_pace=True,
     )
 
 

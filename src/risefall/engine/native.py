@@ -402,6 +402,7 @@ class Change(msgspec.Struct, frozen=True):
     touched: bool = False
     now: bool = False
     to: Endpoint | None = None
+    keep_pace: bool = False
 
 
 class Engine:
@@ -516,7 +517,7 @@ class Engine:
             order.set |= lib.RF_SET_NOW
         if change.to is not None:
             fill_address(order.to, change.to)
-            order.set |= lib.RF_SET_TARGET
+            order.set |= lib.RF_SET_TARGET | (lib.RF_SET_KEEP_PACE if change.keep_pace else 0)
         return bool(lib.rf_command(self._pointer, order) != lib.RF_FULL)
 
     def group_weight(self, group: int, total_weight: int) -> bool:

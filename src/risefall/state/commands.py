@@ -25,17 +25,21 @@ NUMBER = re.compile(r"\s*([+-]?[0-9]+)(.*)", re.ASCII | re.DOTALL)
 
 
 class Refused(RisefallError):
-    """A command that changes nothing. short: 2.6 ends this text with one line feed instead of two."""
+    """A command that changes nothing. short: 2.6 ends this text with one line feed instead of two.
 
-    def __init__(self, text: str, *, short: bool = False) -> None:
+    warning: it counts as a warning where severities are shown, not as an error.
+    """
+
+    def __init__(self, text: str, *, short: bool = False, warning: bool = False) -> None:
         super().__init__(text)
         self.text = text
         self.short = short
+        self.warning = warning
 
 
 def set_state(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
     """`set server b/s state ready|drain|maint`; `enable server` is ready, `disable server` is maint."""
-    work = _begin(fleet, index, now_ms)
+    work = begin(fleet, index, now_ms)
     if word not in STATES:
         raise Refused("'set server <srv> state' expects 'ready', 'drain' and 'maint'.")
     fleet.administer(work, index, ADMIN[STATES[word]])
@@ -44,7 +48,7 @@ def set_state(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
 
 def set_health(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
     """`set server b/s health up|stopping|down`: the counter and the state at once; the next checks count on from there."""
-    work = _begin(fleet, index, now_ms)
+    work = begin(fleet, index, now_ms)
     server = fleet.servers[index]
     if server.tracks >= 0:
         raise Refused("cannot change health on a tracking server.")
@@ -60,7 +64,7 @@ def set_health(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
 
 def set_agent(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
     """`set server b/s agent up|down`: as if the agent had said so, but whatever the health check says."""
-    work = _begin(fleet, index, now_ms)
+    work = begin(fleet, index, now_ms)
     agent = fleet.servers[index].agent
     if agent is None or not agent.enabled:
         raise Refused("agent checks are not enabled on this server.")
@@ -73,7 +77,7 @@ def set_agent(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
 
 def set_weight(fleet: Fleet, index: int, text: str, now_ms: int) -> Effects:
     """`set weight b/s 0..256` or `n%` of the file's weight."""
-    work = _begin(fleet, index, now_ms)
+    work = begin(fleet, index, now_ms)
     fleet.weigh(work, index, parse_weight(fleet, index, text))
     return work.finish()
 
@@ -102,7 +106,7 @@ def parse_weight(fleet: Fleet, index: int, text: str) -> int:
 
 def enable_check(fleet: Fleet, index: int, which: int, now_ms: int) -> Effects:
     """`enable health|agent b/s`. The counter is as it was, or as `init-state` says."""
-    work = _begin(fleet, index, now_ms)
+    work = begin(fleet, index, now_ms)
     server = fleet.servers[index]
     check = server.agent if which == AGENT else server.health
     if check is None or not check.configured:
@@ -119,7 +123,7 @@ def enable_check(fleet: Fleet, index: int, which: int, now_ms: int) -> Effects:
 
 def disable_check(fleet: Fleet, index: int, which: int, now_ms: int) -> Effects:
     """`disable health|agent b/s`: it stands against nothing any more, and changes nothing by itself."""
-    work = _begin(fleet, index, now_ms)
+    work = begin(fleet, index, now_ms)
     server = fleet.servers[index]
     check = server.agent if which == AGENT else server.health
     if check is not None and check.enabled:
@@ -141,7 +145,7 @@ def find_address(fleet: Fleet, index: int, now_ms: int) -> Effects:
     return work.finish()
 
 
-def _begin(fleet: Fleet, index: int, now_ms: int) -> Work:
+def begin(fleet: Fleet, index: int, now_ms: int) -> Work:
     """A command on a server; whatever comes of it, an agent's next line acts again."""
     if fleet.proxies[fleet.servers[index].proxy].disabled:
         raise Refused("Proxy is disabled.")

@@ -55,12 +55,20 @@ class CheckResult(msgspec.Struct, frozen=True, gc=False):
     maxconn: int | None = None
 
 
+class Aim(msgspec.Struct, frozen=True, gc=False):
+    """Where a check goes. host: an IP address, a path, or `abns@<name>`; port: 0 for UNIX sockets."""
+
+    host: str
+    port: int
+
+
 class CheckChange(msgspec.Struct, frozen=True, gc=False):
     """What C must know of one check from now on; None leaves a field alone.
 
     epoch: the check's new epoch where the change overrides what a running check would say (counter, pause,
     enable), else 0. stopped and state_text are facts that a running check reads (disable-on-404, send-state).
     touched: the next result is told even if it is the same as the last (an agent's line acts again).
+    aim: where it goes from its next connection on.
     """
 
     epoch: int = 0
@@ -71,3 +79,4 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     state_text: str | None = None
     weight: int | None = None
     touched: bool = True
+    aim: Aim | None = None

@@ -10,6 +10,7 @@ from enum import IntEnum, IntFlag
 
 import msgspec
 
+from risefall.state.exchange import Aim
 from risefall.status import Status, Verdict
 
 HEALTH, AGENT = 0, 1
@@ -39,6 +40,27 @@ class Admin(IntFlag):
 
 MAINT = Admin.FMAINT | Admin.IMAINT | Admin.RMAINT
 DRAIN = Admin.FDRAIN | Admin.IDRAIN
+
+
+class Pins(msgspec.Struct, frozen=True, gc=False):
+    """What the file says of a check's way that no column shows; shared by all servers that say the same.
+
+    health: address ("" for the check's own) and port of the rule that connects first. health_port, agent_port: the port
+    that is part of `addr` and `agent-addr`.
+    """
+
+    health: Aim | None = None
+    health_port: int = 0
+    agent_port: int = 0
+
+    def without_port(self, which: int) -> Pins:
+        """Once a command has given a check another address, the port of the old one is gone."""
+        if which == HEALTH:
+            return self if not self.health_port else Pins(self.health, 0, self.agent_port)
+        return self if not self.agent_port else Pins(self.health, self.health_port, 0)
+
+
+NO_PINS = Pins()
 
 
 class CheckState(msgspec.Struct, gc=False):
@@ -79,6 +101,7 @@ class ServerState(msgspec.Struct):
     name is unresolved. tracks: index of the server it tracks, or -1; trackers: indices that track this one.
     weights: iweight of the file, uweight set last. changed_ms: when op or admin changed last.
     down_ms: time spent DOWN in earlier spells. init_state: word of the file, "" for none.
+    ssl_ready: its line has TLS settings, so that `ssl` can be switched.
     idle_health: the counter of a server without a health check, which commands move all the same (spec §5.4).
     held_weight: the effective weight of before, where it was changed in maintenance: 2.6 shows it until that ends; else -1.
     warmth: how far a slowstart is, in sixteenths of the weight; 16 when there is none (spec §1.9).
@@ -112,6 +135,8 @@ class ServerState(msgspec.Struct):
     agent_addr: str = ""
     agent_port: int = 0
     mapped_ports: bool = False
+    ssl_ready: bool = False
+    pins: Pins = NO_PINS
     down_ms: int = 0
     downs: int = 0
     idle_health: int = 2

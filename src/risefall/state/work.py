@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from risefall.state.exchange import CheckChange
+from risefall.state.exchange import Aim, CheckChange
 from risefall.state.lines import LogLine
 from risefall.state.server import AGENT, HEALTH, Op
 from risefall.state.words import state_text
@@ -66,6 +66,7 @@ class Work:
         self.effects = Effects()
         self._known: dict[int, Known] = {}
         self._forced: dict[tuple[int, int], Forced] = {}
+        self._aims: dict[tuple[int, int], Aim] = {}
         self._touched: set[int] = set()
         self._changed: set[int] = set()
 
@@ -113,6 +114,11 @@ class Work:
         if enabled is not None:
             check.enabled = forced.enabled = enabled
 
+    def aim(self, index: int, which: int, aim: Aim) -> None:
+        """Sends a check elsewhere, from its next connection on."""
+        self.touch(index)
+        self._aims[index, which] = aim
+
     def say(self, *told: LogLine) -> None:
         self.effects.lines.extend(told)
 
@@ -144,6 +150,7 @@ class Work:
             weight=None if weight == known.weight else weight,
             # Where only its own counter moved, the check has nothing to say twice.
             touched=touched,
+            aim=self._aims.get((index, HEALTH)),
         )
         self.effects.orders.append(Order(index, HEALTH, change))
 
@@ -152,6 +159,11 @@ class Work:
             return
         forced = self._forced.get((index, AGENT)) or Forced(0)
         change = CheckChange(
-            epoch=forced.epoch, health=forced.health, paused=forced.paused, enabled=forced.enabled, touched=True
+            epoch=forced.epoch,
+            health=forced.health,
+            paused=forced.paused,
+            enabled=forced.enabled,
+            touched=True,
+            aim=self._aims.get((index, AGENT)),
         )
         self.effects.orders.append(Order(index, AGENT, change))

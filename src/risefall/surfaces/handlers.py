@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from risefall.state import commands
+from risefall.state import aims, commands
 from risefall.state.commands import Refused
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH
@@ -174,7 +174,7 @@ def _changed_server(fleet: Fleet, name: str) -> int:
 def refused(fleet: Fleet, error: Refused) -> Reply:
     """What a client reads of a refusal (trap 49)."""
     short = error.short and not fleet.dialect.cli_double_newline
-    return Reply(error.text, Severity.ERR) if short else refuse(error.text)
+    return Reply(error.text if short else f"{error.text}\n", Severity.WARNING if error.warning else Severity.ERR)
 
 
 Act = Callable[[Fleet, int, int], Effects]
@@ -192,6 +192,9 @@ def _change(api: Api, name: str, act: Act) -> Reply:
 
 def _set_server(api: Api, call: Call) -> Reply:
     what, word = call.word(1), call.word(2)
+    port = call.word(4) if call.word(3) == "port" else None
+    if what == "addr":
+        return _set_addr(api, call.word(0), word, port)
 
     def act(fleet: Fleet, index: int, now_ms: int) -> Effects:
         match what:
@@ -203,13 +206,27 @@ def _set_server(api: Api, call: Call) -> Reply:
                 return commands.set_agent(fleet, index, word, now_ms)
             case "weight":
                 return commands.set_weight(fleet, index, word, now_ms)
+            case "check-addr" | "agent-addr":
+                return aims.set_check_addr(fleet, index, CHECKS[what], word, port, now_ms)
+            case "check-port" | "agent-port":
+                return aims.set_check_port(fleet, index, CHECKS[what], word, now_ms)
         known = what in UNSUPPORTED or (what == "name" and fleet.dialect.set_server_name)
         raise Refused(f"'set server <srv> {what}' is not supported by risefall." if known else set_server_usage(fleet))
 
     return _change(api, call.word(0), act)
 
 
-UNSUPPORTED = ("addr", "agent-addr", "agent-port", "agent-send", "check-addr", "check-port", "fqdn", "ssl")
+def _set_addr(api: Api, name: str, address: str, port: str | None) -> Reply:
+    try:
+        told = aims.set_addr(api.fleet, _changed_server(api.fleet, name), address, port, api.now_ms())
+    except Refused as error:
+        return refused(api.fleet, error)
+    api.apply(told.effects)
+    return Reply(f"{told.text}\n", Severity.WARNING)
+
+
+CHECKS = {"check-addr": HEALTH, "check-port": HEALTH, "agent-addr": AGENT, "agent-port": AGENT}
+UNSUPPORTED = ("agent-send", "fqdn", "ssl")
 
 
 def set_server_usage(fleet: Fleet) -> str:

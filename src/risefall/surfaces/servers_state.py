@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from risefall.state.fleet import Fleet
-from risefall.state.server import AGENT, HEALTH, CheckState, ServerState
+from risefall.state.server import AGENT, HEALTH, Admin, CheckState, ServerState
 from risefall.status import Status, Verdict
 from risefall.surfaces.live import RecordOf, view_of
 
@@ -41,7 +41,9 @@ def _health(index: int, server: ServerState, record: RecordOf) -> tuple[int, int
     """Status, verdict, counter and state bits of the health check; HAProxy gives every server one, idle or not."""
     check = server.health
     if check is None:
-        return Status.INI, Verdict.UNKNOWN, server.idle_health, 0
+        # What the file has disabled is paused, check or not.
+        paused = PAUSED if Admin.CMAINT in server.admin and Admin.FMAINT in server.admin else 0
+        return Status.INI, Verdict.UNKNOWN, server.idle_health, paused
     view = view_of(check, record(index, HEALTH))
     # A maintenance holds the counter at 0, whatever a check that was already under way found.
     health = check.health if check.paused else view.health

@@ -91,8 +91,7 @@ def plan(config: Config) -> list[PlannedServer]:
 def common(config: Config, proxy: Proxy, settings: ServerSettings) -> tuple[dict[str, object], ConnectRule | None]:
     """What all servers with the same settings have in common, and the connect rule that comes first."""
     rules = config.healthchecks.get(settings.healthcheck, proxy.checks) if settings.healthcheck else proxy.checks
-    real = [rule for rule in rules.rules if not isinstance(rule, VarRule)]
-    connect = real[0] if real and isinstance(real[0], ConnectRule) else None
+    connect = first_connect(rules)
     moved = settings.addr is not None or settings.port != 0
     ssl = settings.check_ssl if settings.check_ssl is not None else settings.ssl and not moved
     send_proxy = settings.check_send_proxy or (bool(settings.send_proxy) and not moved)
@@ -129,6 +128,12 @@ def common(config: Config, proxy: Proxy, settings: ServerSettings) -> tuple[dict
         "source": settings.source or proxy.source,
         "namespace": settings.namespace,
     }, connect
+
+
+def first_connect(rules: RuleSet) -> ConnectRule | None:
+    """The rule that connects first; None where that is implicit."""
+    first = next((rule for rule in rules.rules if not isinstance(rule, VarRule)), None)
+    return first if isinstance(first, ConnectRule) else None
 
 
 def has_own_port(address: Address | None) -> bool:
