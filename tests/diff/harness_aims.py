@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from harness import Scenario, Until
 from harness_state import BAD, LINES, do, story
-from risefall.engine.play import OK, Act, Then
+from risefall.engine.play import OK, Act, Then, When
 
-UP_AGENT = Act(b"up\n", then=Then.FIN)
-DOWN_AGENT = Act(b"down\n", then=Then.FIN)
+UP_AGENT = Act(b"up\n", When.ACCEPT, Then.FIN)
+DOWN_AGENT = Act(b"down\n", When.ACCEPT, Then.FIN)
 TWO = {"s1": (OK,), "s2": (BAD,)}
 ELSEWHERE = {"s2": "127.0.0.7"}
 

@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from risefall.config.haproxy.dialect import DIALECTS
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, Admin, CheckState, Op, ProxyState, ServerState
 from risefall.status import Status, Verdict
+from risefall.surfaces.calls import Level
 
 NOW_MS = 1_000_000
 CHANGED_MS = NOW_MS - 42_500
@@ -157,6 +158,9 @@ class FakeApi:
 
     def now_ms(self) -> int:
         return NOW_MS
+
+    def sockets(self) -> Sequence[tuple[str, Level]]:
+        return [("/run/risefall/run.sock", Level.ADMIN)]
 
 
 # --- a real haproxy -------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from surfaces_kit import FakeApi, ask
 
 from risefall.state.server import Admin, Op
-from risefall.surfaces.handlers import COMMANDS, Level
-from risefall.surfaces.runtime import LINE_MAX, USAGES, Session, cut_command, split_words
+from risefall.surfaces.calls import Level
+from risefall.surfaces.handlers import COMMANDS
+from risefall.surfaces.runtime import LINE_MAX, SESSION_COMMANDS, USAGES, Session, cut_command, split_words
 from risefall.surfaces.usage import closest
 
 
@@ -68,6 +69,29 @@ SAME = [
     b"set weight b1/s2 5;set server b1/s2 weight 100%;enable server b1/s2;disable health b1/s2;enable health b1/s1\n",
     b"show stat nope 4 -1;show stat domain;show stat domain foo;show stat dis 7 -1 typed;show stat 4 0 1 json\n",
     b"show servers state nope;show servers state fe\n",
+    b"show servers conn nope;show servers conn fe\n",
+    # addresses
+    b"set server b1/s2 addr;set server b1/s2 addr 127.0.0.1 port 2;set server b1/s2 addr 127.0.0.1;set server b1/s2 addr x\n",
+    b"set server b1/s1 addr 127.0.0.1 port +1;set server b1/s1 addr 127.0.0.1 port x;set server b1/s1 addr 127.1\n",
+    b"set server b1/s7 check-addr;set server b1/s2 check-addr 127.0.0.1;set server b1/s1 check-addr 127.0.0.1 port x\n",
+    b"set server b1/s1 check-port;set server b1/s1 check-port 65536;set server b1/s1 check-port x;set server b1/s1 agent-port\n",
+    b"set server b1/s1 agent-port 5;set server b1/s1 agent-addr;set server b1/s1 agent-addr 127.0.0.1;set server b1/s1 agent-send\n",
+    b"set server li/l1 agent-addr x;set server li/l1 agent-port -1;set server li/l1 agent-addr 127.0.0.1 port 70000\n",
+    b"set severity-output number;set server b1/s2 addr 127.0.0.1;set server b1/s1 check-port x;set server b1/s2 agent-send x\n",
+    b"set server b1/s2 fqdn;set server b1/s2 fqdn foo.bar;set server b1/s2 ssl;set server b1/s2 ssl on\n",
+    # limits, counters, frontends, and what belongs to traffic
+    b"set maxconn server;set maxconn server b1/s2;set maxconn server b1/s2 x;set maxconn server b1/s2 5x\n",
+    b"set maxconn server dis/s1 5;set maxconn server nope/s1 5;set severity-output number;set maxconn server b1/s2 x\n",
+    b"set maxconn frontend;set maxconn frontend b1 5;set maxconn frontend fe;set maxconn frontend fe -1;set maxconn global\n",
+    b"set rate-limit;set rate-limit sessions;set rate-limit sessions global\n",
+    b"clear counters;clear counters foo;operator;clear counters;clear counters all;user;clear counters\n",
+    b"disable frontend;disable frontend nope;disable frontend b1;enable frontend;enable frontend fe;shutdown frontend nope\n",
+    b"set severity-output number;enable frontend fe;shutdown sessions server b1/s2;shutdown sessions server b1/nope\n",
+    b"shutdown session;shutdown session 0x0;shutdown session foo;shutdown sessions server\n",
+    b"show table;show table b1;show peers;show peers x;show map;show map x;show acl x;show errors nope;show sess 0x1\n",
+    b"show resolvers foo;show startup-logs;show env NO_SUCH_NAME;user;show env;show errors;show sess\n",
+    b"set timeout;set timeout foo;set timeout cli;set timeout cli x;set timeout cli 0;set timeout cli 5;set timeout cli 5s\n",
+    b"experimental-mode;experimental-mode on;experimental-mode;expert-mode;expert-mode x;expert-mode;operator;expert-mode\n",
 ]
 """What 2.6.12 and we answer alike; nothing in it changes the peer for good."""
 
@@ -204,7 +228,9 @@ def test_a_refusal_changes_nothing() -> None:
 
 
 def test_what_we_do_not_do_says_so() -> None:
-    assert talk(b"set server b1/s2 name x\n", dialect="3") == b"'set server <srv> name' is not supported by risefall.\n\n"
+    assert (
+        talk(b"set server b1/s2 name x\n", dialect="3") == b"'set server <srv> name' is not supported by risefall.\n\n"
+    )
 
 
 def test_todays_refusals_end_with_two_line_feeds() -> None:
@@ -227,7 +253,7 @@ def test_show_version_and_the_tables() -> None:
 
 
 def test_every_command_is_found_and_listed_once() -> None:
-    assert len({usage.words for usage in USAGES}) == len(USAGES) == len(COMMANDS) + 4
+    assert len({usage.words for usage in USAGES}) == len(USAGES) == len(COMMANDS) + len(SESSION_COMMANDS)
     for usage in USAGES:
         assert usage.words == tuple(usage.shown.replace("[", " ").replace("<", " ").split()[: len(usage.words)])
         assert len(usage.shown) <= 40
@@ -236,12 +262,14 @@ def test_every_command_is_found_and_listed_once() -> None:
 @pytest.mark.parametrize(
     ("typed", "names"),
     [
-        ("show servers", ["show servers state"]),
-        ("show s", ["show servers state", "show stat"]),
+        ("show servers", ["show servers conn", "show servers state"]),
+        ("show st", ["show startup-logs", "show stat"]),
         ("set serv", ["set server"]),
         ("shwo stat", ["show stat"]),
         ("show stats", ["show stat"]),
-        ("disable", ["disable agent", "disable health", "disable server"]),
+        ("disable", ["disable agent", "disable frontend", "disable health", "disable server"]),
+        ("set maxconn foo", ["set maxconn frontend", "set maxconn global", "set maxconn server"]),
+        ("show health", []),
         ("@1 show version", ["show version"]),
         ("zzzzzz", []),
     ],
@@ -252,7 +280,20 @@ def test_close_matches(typed: str, names: list[str]) -> None:
 
 def test_answers_need_no_socket_and_no_engine() -> None:
     """In a fresh interpreter; only `serve` and `syslog` touch sockets."""
-    names = ["runtime", "handlers", "usage", "csv", "columns", "servers_state", "info", "live"]
+    names = [
+        "runtime",
+        "handlers",
+        "changes",
+        "keeping",
+        "looks",
+        "calls",
+        "usage",
+        "csv",
+        "columns",
+        "servers_state",
+        "info",
+        "live",
+    ]
     code = (
         "import sys, " + ", ".join(f"risefall.surfaces.{name}" for name in names) + "\n"
         "wrong = {name for name in sys.modules if name in ('trio', 'socket') or name.startswith('risefall.engine')}\n"

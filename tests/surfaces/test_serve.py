@@ -18,7 +18,7 @@ from surfaces_kit import FakeApi
 
 from risefall.errors import StartError
 from risefall.surfaces import serve as module
-from risefall.surfaces.handlers import Level
+from risefall.surfaces.calls import Level
 from risefall.surfaces.serve import bind, remove_stale, serve
 
 Story = Callable[[str], Awaitable[None]]

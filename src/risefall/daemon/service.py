@@ -37,7 +37,7 @@ from risefall.errors import RisefallError, StartError
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, MAINT, Op
 from risefall.state.words import status_word
-from risefall.surfaces.handlers import Level
+from risefall.surfaces.calls import Level
 from risefall.surfaces.info import Value
 from risefall.surfaces.serve import serve
 
@@ -281,6 +281,9 @@ class Service:
 
     def now_ms(self) -> int:
         return now_ms()
+
+    def sockets(self) -> Sequence[tuple[str, Level]]:
+        return [(self._options.socket_path or usual_socket_path(), Level.ADMIN)]
 
     def info(self) -> Mapping[str, Value]:
         """Values of `show info`; what belongs to proxying is left at its default."""

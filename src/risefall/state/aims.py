@@ -145,6 +145,16 @@ def set_check_port(fleet: Fleet, index: int, which: int, port: str, now_ms: int)
     return work.finish()
 
 
+def set_agent_send(fleet: Fleet, index: int, text: str, now_ms: int) -> Effects:
+    """`set server b/s agent-send TEXT`: from its next run on; nothing is sent for no text."""
+    work = begin(fleet, index, now_ms)
+    agent = fleet.servers[index].agent
+    if agent is None or not agent.enabled:
+        raise Refused("agent checks are not enabled on this server.")
+    work.send(index, text)
+    return work.finish()
+
+
 WORDS = {HEALTH: "check", AGENT: "agent"}
 KINDS = {HEALTH: "health", AGENT: "agent"}
 

@@ -68,7 +68,7 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     epoch: the check's new epoch where the change overrides what a running check would say (counter, pause,
     enable), else 0. stopped and state_text are facts that a running check reads (disable-on-404, send-state).
     touched: the next result is told even if it is the same as the last (an agent's line acts again).
-    aim: where it goes from its next connection on.
+    aim: where it goes from its next connection on. send: what an agent is sent from now on.
     """
 
     epoch: int = 0
@@ -80,3 +80,4 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     weight: int | None = None
     touched: bool = True
     aim: Aim | None = None
+    send: str | None = None

@@ -68,7 +68,8 @@ class CheckState(msgspec.Struct, gc=False):
 
     configured: the file asks for it. enabled: not taken back by `disable health|agent`. paused: the server is in
     maintenance. epoch: of the last order that overrides a running check; news of an older epoch is dropped.
-    rise, fall, health: the counter, 0 .. rise + fall - 1. fails: CSV's chkfail, as far as news told it.
+    rise, fall, health: the counter, 0 .. rise + fall - 1. fails_before: what C had counted of failures when its
+    counter was cleared.
     """
 
     rise: int
@@ -83,6 +84,7 @@ class CheckState(msgspec.Struct, gc=False):
     code: int = 0
     duration_ms: int = -1
     text: bytes = b""
+    fails_before: int = 0
 
     @property
     def full(self) -> int:
@@ -149,7 +151,7 @@ class ProxyState(msgspec.Struct):
 
     id: HAProxy's iid as shown. servers: range of the fleet's servers that are its own. active, backup_active: usable
     servers of each kind (spec §8.3); active_weight, backup_weight: the sums of their effective weights.
-    static: the balance algorithm takes weights 0% and 100% only.
+    static: the balance algorithm takes weights 0% and 100% only. front_paused, front_stopped: what commands made of it.
     """
 
     name: str
@@ -172,6 +174,8 @@ class ProxyState(msgspec.Struct):
     changed_ms: int = 0
     down_ms: int = 0
     downs: int = 0
+    front_paused: bool = False
+    front_stopped: bool = False
 
     @property
     def has_backend(self) -> bool:

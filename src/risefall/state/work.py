@@ -67,6 +67,7 @@ class Work:
         self._known: dict[int, Known] = {}
         self._forced: dict[tuple[int, int], Forced] = {}
         self._aims: dict[tuple[int, int], Aim] = {}
+        self._sends: dict[int, str] = {}
         self._touched: set[int] = set()
         self._changed: set[int] = set()
 
@@ -119,6 +120,11 @@ class Work:
         self.touch(index)
         self._aims[index, which] = aim
 
+    def send(self, index: int, text: str) -> None:
+        """Changes what a server's agent is sent."""
+        self.touch(index)
+        self._sends[index] = text
+
     def say(self, *told: LogLine) -> None:
         self.effects.lines.extend(told)
 
@@ -165,5 +171,6 @@ class Work:
             enabled=forced.enabled,
             touched=True,
             aim=self._aims.get((index, AGENT)),
+            send=self._sends.get(index),
         )
         self.effects.orders.append(Order(index, AGENT, change))

@@ -167,7 +167,7 @@ class Table:
 
     def _frontend(self, proxy: ProxyState) -> Cells:
         cells = self._start("F", proxy, "FRONTEND", 0, 0)
-        cells[AT["status"]] = "OPEN"
+        cells[AT["status"]] = "STOP" if proxy.front_stopped else "PAUSED" if proxy.front_paused else "OPEN"
         return cells
 
     def _backend(self, number: int, proxy: ProxyState) -> Cells:
@@ -232,7 +232,7 @@ class Table:
         if check is None or not _enabled(check):
             return
         record = self._record(index, HEALTH)
-        cells[AT["chkfail"]] = str(record.fails if record is not None else 0)
+        cells[AT["chkfail"]] = str(record.fails - check.fails_before if record is not None else 0)
         cells[AT["chkdown"]] = str(server.downs)
         cells[AT["downtime"]] = self._downtime(server, server.op == Op.STOPPED)
         if check.paused:

@@ -9,9 +9,11 @@ Source: spec/haproxy-checks.md §7.1, trap 49; compared with 2.6.12 over a socke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from risefall.surfaces.handlers import COMMANDS, Api, Call, Level, Reply, Severity, refuse
+from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, refuse, says
+from risefall.surfaces.handlers import COMMANDS
 from risefall.surfaces.usage import ALL, CLOSE, HELP, Usage, closest, render_usage
 
 LINE_MAX = 16_384
@@ -24,6 +26,10 @@ BACKSLASH, SEMICOLON = b"\\;"
 SEVERITY_WORDS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 SEVERITY_OUTPUTS = ("none", "number", "string")
 
+TIMEOUT = re.compile(r"([0-9]{1,12})(|us|ms|s|m|h|d)")
+TIMEOUT_UNITS = {"": 1, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+TIMEOUT_MAX_S = (2**31 - 1) / 1000
+
 SESSION_COMMANDS = (
     Usage(("operator",), "operator", "lower the level of this session to operator"),
     Usage(
@@ -31,6 +37,7 @@ SESSION_COMMANDS = (
         "set severity-output [none|number|string]",
         "choose whether messages show their severity",
     ),
+    Usage(("set", "timeout"), "set timeout cli <delay>", "let this session be silent for so long"),
     Usage(("show", "cli", "level"), "show cli level", "display the level of this session"),
     Usage(("user",), "user", "lower the level of this session to user"),
 )
@@ -97,6 +104,9 @@ class Session:
         self._pending = b""
         self._prompt = False
         self._severity = "none"
+        self._modes: set[str] = set()
+        self.timeout_s: float | None = None
+        """How long the client may be silent, where it has said so itself."""
         self._command: bytes | None = None
         self._payload = b""
 
@@ -187,6 +197,10 @@ class Session:
                 return Reply(f"{self.level.name.lower()}\n", Severity.INFO)
             case ["set", "severity-output", *rest]:
                 return self._set_severity(rest)
+            case ["set", "timeout", *rest]:
+                return self._set_timeout(rest)
+            case ["expert-mode" | "experimental-mode" as name, *rest]:
+                return self._switch_mode(name, rest)
         for command in COMMANDS:
             called = command.usage.words
             if tuple(words[: len(called)]) == called:
@@ -199,6 +213,27 @@ class Session:
         if level > self.level:
             return refuse("Permission denied")
         self.level = level
+        return Reply()
+
+    def _switch_mode(self, name: str, rest: Sequence[str]) -> Reply:
+        """Hidden words for commands that come at one's own risk; there are none here."""
+        if self.level < Level.ADMIN:
+            return refuse("Permission denied")
+        if not rest:
+            return says(f"{name} is {'ON' if name in self._modes else 'OFF'}")
+        (self._modes.add if rest[0] == "on" else self._modes.discard)(name)
+        return Reply()
+
+    def _set_timeout(self, rest: Sequence[str]) -> Reply:
+        if rest[:1] != ["cli"]:
+            return refuse("'set timeout' only supports 'cli'.")
+        if len(rest) < 2:
+            return refuse("Expects an integer value.")
+        match = TIMEOUT.fullmatch(rest[1])
+        seconds = int(match[1]) * TIMEOUT_UNITS[match[2]] if match else 0.0
+        if not 0.001 <= seconds <= TIMEOUT_MAX_S:
+            return refuse("Invalid timeout value.")
+        self.timeout_s = seconds
         return Reply()
 
     def _set_severity(self, rest: Sequence[str]) -> Reply:

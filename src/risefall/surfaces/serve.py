@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 import trio
 
 from risefall.errors import StartError
-from risefall.surfaces.handlers import Api, Level
+from risefall.surfaces.calls import Api, Level
 from risefall.surfaces.runtime import Session
 
 CLIENTS_MAX = 64
@@ -141,7 +141,7 @@ async def _serve_client(
     try:
         with client, suppress(OSError):
             while not session.closed:
-                with trio.move_on_after(timeout_s) as limit:
+                with trio.move_on_after(session.timeout_s or timeout_s) as limit:
                     data = await client.recv(READ_BYTES)
                 if limit.cancelled_caught or not data:
                     return

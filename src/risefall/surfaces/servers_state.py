@@ -84,9 +84,44 @@ def state_pieces(fleet: Fleet, record: RecordOf, now_ms: int, backend: str = "")
         backend: its name or `#<id>`; "" for all.
     Raises: NoBackend, at once.
     """
+    _find_backend(fleet, backend)
+    return chain((f"{FORMAT}\n{HEADER}\n",), _lines(fleet, record, now_ms, backend))
+
+
+CONN_HEAD = (
+    "# bkname/svname bkid/svid addr port - purge_delay {used} unsafe_nb safe_nb idle_lim idle_cur idle_per_thr[1]\n"
+)
+PURGE_DELAY_MS = 5000
+
+
+def _conn_lines(fleet: Fleet, backend: str) -> Iterator[str]:
+    counts = "0 0 0 0 0" if fleet.dialect.servers_conn_long else "0 0 0"
+    for proxy in fleet.proxies:
+        if not proxy.has_backend or backend not in ("", proxy.name, f"#{proxy.id}"):
+            continue
+        for index in range(proxy.first, proxy.first + proxy.count):
+            server = fleet.servers[index]
+            numeric = server.address and server.address[0] not in "/@"
+            yield (
+                f"{proxy.name}/{server.name} {proxy.id}/{server.sid} {server.address if numeric else '-'} {server.port} "
+                f"- {PURGE_DELAY_MS} {counts} 0 0 -1 0 0\n"
+            )
+
+
+def conn_pieces(fleet: Fleet, backend: str = "") -> Iterator[str]:
+    """`show servers conn`, line by line: nobody is connected. Raises: NoBackend, at once."""
+    _find_backend(fleet, backend)
+    used = (
+        "served used_cur used_max need_est idle_sess"
+        if fleet.dialect.servers_conn_long
+        else "used_cur used_max need_est"
+    )
+    return chain((CONN_HEAD.format(used=used),), _conn_lines(fleet, backend))
+
+
+def _find_backend(fleet: Fleet, backend: str) -> None:
     if backend and not any(proxy.has_backend and backend in (proxy.name, f"#{proxy.id}") for proxy in fleet.proxies):
         raise NoBackend("Can't find backend.")
-    return chain((f"{FORMAT}\n{HEADER}\n",), _lines(fleet, record, now_ms, backend))
 
 
 def show_servers_state(fleet: Fleet, record: RecordOf, now_ms: int, backend: str = "") -> str:

@@ -58,7 +58,8 @@ def closest(typed: Sequence[str], usages: Sequence[Usage]) -> list[Usage]:
     scores = {usage.words: _alike(rest, " ".join(usage.words[known:])) for usage in fitting}
     best = sorted(fitting, key=lambda usage: -scores[usage.words])[:MATCHES_MAX]
     least = max(ALIKE, scores[best[0].words] * NEXT_BEST) if best else ALIKE
-    return [usage for usage in fitting if usage in best and scores[usage.words] >= least]
+    close = [usage for usage in fitting if usage in best and scores[usage.words] >= least]
+    return fitting if known and not close and len(fitting) <= MATCHES_MAX else close
 
 
 def _common(typed: Sequence[str], words: Sequence[str]) -> int:

@@ -50,6 +50,8 @@ class Dialect(msgspec.Struct, frozen=True):
     """2.6 only: email alerts without Lua."""
     csv_extended: bool
     """119 columns before the module columns instead of 103."""
+    servers_conn_long: bool
+    """`show servers conn` has the columns served and idle_sess."""
     typed_persistence: bool
     """A fourth letter in typed tags."""
     hana_duration: int
@@ -77,7 +79,7 @@ DIALECTS = {
         version_headers=True, tcp_check_drops_rules=False, check_flags_in_rules=False, h2_in_checks=False,
         auto_sni=False, healthcheck_sections=False, mysql_post_80=False, spop_capabilities=False,
         agent_weight_word=False, reuse_pool=False, external_preserve_env=False, native_mail=True, csv_extended=False,
-        typed_persistence=False, hana_duration=2**64 - 1, drain_leaves_via=False, drain_remains_short=False,
+        servers_conn_long=False, typed_persistence=False, hana_duration=2**64 - 1, drain_leaves_via=False, drain_remains_short=False,
         addr_nothing_changed=False, cli_double_newline=False, add_server_from=False, set_server_name=False,
         empty_argument_fatal=False, warn_unitless=False, observe_fastinter=False, program_sections=True,
     ),
@@ -87,7 +89,7 @@ DIALECTS = {
         version_headers=False, tcp_check_drops_rules=True, check_flags_in_rules=True, h2_in_checks=True,
         auto_sni=True, healthcheck_sections=True, mysql_post_80=True, spop_capabilities=True,
         agent_weight_word=True, reuse_pool=True, external_preserve_env=True, native_mail=False, csv_extended=True,
-        typed_persistence=True, hana_duration=0, drain_leaves_via=True, drain_remains_short=True,
+        servers_conn_long=True, typed_persistence=True, hana_duration=0, drain_leaves_via=True, drain_remains_short=True,
         addr_nothing_changed=True, cli_double_newline=True, add_server_from=True, set_server_name=True,
         empty_argument_fatal=True, warn_unitless=True, observe_fastinter=True, program_sections=False,
     ),
