@@ -316,6 +316,7 @@ static int32_t pass(rf_engine *engine, struct command *command)
     if (result != RF_OK) {
         free(command->path);
         free(command->result);
+        rf_program_drop(command->program);
     }
     return result;
 }
@@ -343,6 +344,15 @@ int32_t rf_report(rf_engine *engine, uint64_t check, uint32_t run, const rf_resu
     if (command.result == NULL)
         return rf_refuse(RF_NOMEM, ENOMEM, "out of memory");
     *command.result = *result;
+    return pass(engine, &command);
+}
+
+int32_t rf_set_program(rf_engine *engine, uint64_t check, rf_program *program)
+{
+    if (program->tells_facts || program->needs_tls)
+        return rf_refuse(RF_BAD, EINVAL, "a program that needs more than its check may have");
+    struct command command = {.kind = COMMAND_PROGRAM, .order.check = check, .program = program};
+    rf_program_hold(program);
     return pass(engine, &command);
 }
 
@@ -451,6 +461,23 @@ static void obey(rf_engine *engine, struct command *command)
         start_now(engine, index);
 }
 
+/* A run under way belongs to the old program, so it begins anew. */
+static void exchange(rf_engine *engine, struct command *command)
+{
+    const uint32_t index = (uint32_t)command->order.check;
+    struct check *check = index < engine->checks_len ? check_at(engine, index) : NULL;
+    if (check == NULL || check->state == CHECK_FREE || check->generation != (uint32_t)(command->order.check >> 32)) {
+        rf_program_drop(command->program);
+        return;
+    }
+    const bool anew = check->state == CHECK_RUNNING;
+    check_give_up(engine, index);
+    rf_program_drop(check->program);
+    check->program = command->program;
+    if (anew)
+        start_now(engine, index);
+}
+
 void engine_take(rf_engine *engine, struct command *command)
 {
     engine->stats.commands++;
@@ -468,6 +495,9 @@ void engine_take(rf_engine *engine, struct command *command)
     }
     case COMMAND_GROUP:
         engine->group_weights[command->group] = command->total_weight;
+        return;
+    case COMMAND_PROGRAM:
+        exchange(engine, command);
         return;
     case COMMAND_REPORT:
         outside_over(engine, command);

@@ -80,7 +80,7 @@ struct queue { /* of checks, linked by next_queued */
     uint32_t head, tail, len;
 };
 
-enum { COMMAND_ADD = 1, COMMAND_ORDER = 2, COMMAND_REMOVE = 3, COMMAND_GROUP = 4, COMMAND_REPORT = 5 };
+enum { COMMAND_ADD = 1, COMMAND_ORDER = 2, COMMAND_REMOVE = 3, COMMAND_GROUP = 4, COMMAND_REPORT = 5, COMMAND_PROGRAM = 6 };
 struct command {
     uint32_t kind, group;
     int32_t total_weight;
@@ -88,6 +88,7 @@ struct command {
     rf_order order;
     char *path; /* of a RF_SET_TARGET on a UNIX socket; owned */
     rf_result *result; /* of a report, whose run is group; owned */
+    rf_program *program; /* of COMMAND_PROGRAM; held */
 };
 
 /* A process that was told to end: once more, harder, at kill_at. */

@@ -47,6 +47,7 @@ void ring_close(rf_engine *engine)
     while (engine->commands != NULL && queue_pop(engine, &command)) {
         free(command.path);
         free(command.result);
+        rf_program_drop(command.program);
     }
     if (engine->wake_fd >= 0)
         close(engine->wake_fd);

@@ -503,6 +503,8 @@ int32_t rf_command(rf_engine *engine, const rf_order *order);
 /* The end of an outside check's run; one that was given up meanwhile is ignored. RF_FULL: the queue is full, say it again. */
 int32_t rf_report(rf_engine *engine, uint64_t check, uint32_t run, const rf_result *result);
 int32_t rf_group_weight(rf_engine *engine, uint32_t group, int32_t total_weight);
+/* Another program for a check, from its next run on; one that tells no facts and needs no TLS. Both are held. */
+int32_t rf_set_program(rf_engine *engine, uint64_t check, rf_program *program);
 
 enum {
     RF_EV_STATUS = 1,  /* the status number differs from the last one */

@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from risefall.config.haproxy.dialect import DIALECTS
+from risefall.state import growth
+from risefall.state.commands import Refused
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, Admin, CheckState, Op, ProxyState, ServerState
 from risefall.status import Status, Verdict
@@ -158,6 +160,12 @@ class FakeApi:
 
     def now_ms(self) -> int:
         return NOW_MS
+
+    def add_server(self, place: int, name: str, words: Sequence[str]) -> None:
+        raise Refused(f"{place} {name} {' '.join(words)}")
+
+    def del_server(self, index: int) -> None:
+        growth.remove_server(self.fleet, index)
 
     def sockets(self) -> Sequence[tuple[str, Level]]:
         return [("/run/risefall/run.sock", Level.ADMIN)]

@@ -34,6 +34,7 @@ class Seed:
         proxies = [proxy_state(proxy, now_ms) for proxy in config.proxies]
         places = {id(proxy): place for place, proxy in enumerate(config.proxies)}
         tracks, trackers = links(targets)
+        used = named_servers(config)
         packed = bytearray()
         ends = array("Q")
         encode = msgspec.msgpack.Encoder().encode
@@ -46,6 +47,7 @@ class Seed:
             server = server_state(target, place, now_ms)
             server.tracks = tracks.get(index, -1)
             server.trackers = tuple(trackers.get(index, ()))
+            server.needed = bool(server.trackers) or (proxy.name, server.name) in used
             packed += encode(folded(server, TEXTS))
             ends.append(len(packed))
         self._proxies = encode([folded(proxy, PROXY_TEXTS) for proxy in proxies])
@@ -201,6 +203,16 @@ def pins_of(planned: PlannedServer) -> Pins:
         own = first.addr.port if first.addr is not None and has_own_port(first.addr) else 0
         health = Aim(shown(first.addr), first.port or own)
     return Pins(health, *ports) if health is not None or any(ports) else NO_PINS
+
+
+def named_servers(config: Config) -> set[tuple[str, str]]:
+    """Backends and servers that `use-server` lines speak of."""
+    return {
+        (section.name, line.words[1])
+        for section in config.tree
+        for line in section.lines
+        if line.words[0] == "use-server" and len(line.words) > 1
+    }
 
 
 def links(targets: Sequence[Target]) -> tuple[dict[int, int], dict[int, list[int]]]:

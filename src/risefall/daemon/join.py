@@ -23,7 +23,7 @@ from risefall.engine.targets import Target
 from risefall.engine.workers import CheckId, Workers
 from risefall.state.exchange import Aim, CheckChange, CheckResult
 from risefall.state.fleet import Effects, Fleet
-from risefall.state.server import HEALTH, Op
+from risefall.state.server import AGENT, HEALTH, Op
 from risefall.state.words import state_text
 
 RETRY_S = 0.005
@@ -90,6 +90,35 @@ class Placed:
             if target.health is not None and target.planned.rules.send_state:
                 self.tells_state.append(index)
 
+    def add(self, workers: Workers, index: int, target: Target) -> bool:
+        """Gives the checks of a server that comes later to a worker; false where its queue is full just now.
+
+        Raises NativeError where there is no room for more checks.
+        """
+        while len(self._workers) <= index << 1 | 1:
+            self._handles.append(0)
+            self._workers.append(0)
+        worker = index % len(workers.engines)
+        for which, made in enumerate((target.health, target.agent)):
+            if made is None:
+                continue
+            check = workers.add(*made, worker=worker)
+            if check is None:
+                return False
+            self._handles[index << 1 | which] = check.handle
+            self._workers[index << 1 | which] = check.worker
+        return True
+
+    def forget(self, index: int) -> list[CheckId]:
+        """The checks of a server that is gone."""
+        gone = [check for which in (HEALTH, AGENT) if (check := self.check_id(index, which)) is not None]
+        self._handles[index << 1] = self._handles[index << 1 | 1] = 0
+        return gone
+
+    def is_current(self, tag: int, check: Handle) -> bool:
+        """Whether news with this tag are of the check that has it now, not of one that is gone."""
+        return tag < len(self._handles) and self._handles[tag] == check
+
     def check_id(self, index: int, which: int) -> CheckId | None:
         """A check by its server; None when the engine has none."""
         handle = self._handles[index << 1 | which]
@@ -99,7 +128,11 @@ class Placed:
 class Join:
     """The checks of one fleet on its workers."""
 
-    def __init__(self, fleet: Fleet, workers: Workers, report: Report, placed: Placed) -> None:
+    def __init__(
+        self, fleet: Fleet, workers: Workers, report: Report, placed: Placed, agent_program: Callable[[str], Program]
+    ) -> None:
+        """agent_program: what an agent-check does that sends a text."""
+        self._agent_program = agent_program
         self.fleet = fleet
         self.workers = workers
         self.report = report
@@ -123,6 +156,29 @@ class Join:
         check = self._placed.check_id(index, which)
         return None if check is None else self.workers.engines[check.worker].snapshot([check.handle])[0]
 
+    # --- servers that come and go ---------------------------------------------------------------------------
+
+    def add(self, index: int, target: Target) -> bool:
+        """Begins the checks of a new server, which must be in the fleet; false where the engine is too busy just now.
+
+        Raises NativeError where there is no room for more checks.
+        """
+        if not self._placed.add(self.workers, index, target):
+            self.forget(index)
+            return False
+        if target.health is not None and target.reach is not None:
+            self.outside.add(*target.health, target.reach)
+        if target.health is not None and target.planned.rules.send_state:
+            self._order(index, HEALTH, CheckChange(state_text=state_text(self.fleet.servers[index]), touched=False))
+        return True
+
+    def forget(self, index: int) -> None:
+        """Ends the checks of a server that is gone."""
+        for which in (HEALTH, AGENT):
+            self.outside.remove(index << 1 | which)
+        for check in self._placed.forget(index):
+            self._send(partial(self.workers.remove, check))
+
     # --- down ---------------------------------------------------------------------------------------------
 
     def apply(self, effects: Effects) -> None:
@@ -142,16 +198,20 @@ class Join:
         made = change_of(change)
         if made.to is not None:
             self.outside.move(index << 1 | which, made.to)
-        if self._pending or not self.workers.command(check, made):
-            self._pending.append(partial(self.workers.command, check, made))
+        self._send(partial(self.workers.command, check, made))
+        if change.send is not None:
+            self._send(partial(self.workers.set_program, check, self._agent_program(change.send)))
+
+    def _send(self, order: Callable[[], bool]) -> None:
+        """Gives an order now, or once all that wait before it are given."""
+        if self._pending or not order():
+            self._pending.append(order)
             self._late.set()
 
     def _weight(self, proxy: int) -> None:
         """Tells a proxy's total weight; the engine's groups are the proxies of the configuration."""
         total = self.fleet.total_weight(proxy)
-        if self._pending or not self.workers.group_weight(proxy, total):
-            self._pending.append(partial(self.workers.group_weight, proxy, total))
-            self._late.set()
+        self._send(partial(self.workers.group_weight, proxy, total))
 
     def _facts(self, tag: int) -> tuple[str, int, int, bool]:
         """What a check that is made outside may tell of its server; those inside get it with their orders."""
@@ -189,6 +249,8 @@ class Join:
         events = self.workers.engines[worker].drain()
         now = now_ms()
         for event in events:
+            if not self._placed.is_current(event.tag, event.check):
+                continue
             if event.run:
                 self.outside.ask(event, self.workers.engines[worker].report)
                 continue
@@ -204,7 +266,7 @@ class Join:
         engine = self.workers.engines[worker]
         while dirty := engine.drain_dirty():
             for record in engine.snapshot(dirty):
-                if record is None:
+                if record is None or not self._placed.is_current(record.tag, record.check):
                     continue
                 self.handled += 1
                 index, which = record.tag >> 1, record.tag & 1

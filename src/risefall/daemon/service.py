@@ -27,6 +27,7 @@ from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.plan import Loaded
 from risefall.daemon.assemble import Seed
 from risefall.daemon.gauge import Gauge, show_reading
+from risefall.daemon.growth import Grower
 from risefall.daemon.join import Join, Placed, now_ms
 from risefall.daemon.report import Report
 from risefall.engine.names import Found, Unresolved, key_of, resolve
@@ -34,6 +35,7 @@ from risefall.engine.native import Record, Statistics, now_ns
 from risefall.engine.targets import Target, TargetBuilder
 from risefall.engine.workers import Workers
 from risefall.errors import RisefallError, StartError
+from risefall.state import growth
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, MAINT, Op
 from risefall.state.words import status_word
@@ -103,6 +105,7 @@ class Service:
         self._node = socket.gethostname()
         self._description = ""
         self.fleet: Fleet
+        self._grower: Grower
         self.join: Join
         self.report: Report
 
@@ -138,6 +141,7 @@ class Service:
         targets = builder.build(loaded.planned, now_ns=first_ns)
         refuse_unresolved(targets, found)
         seed = Seed(config, targets, loaded.dialect, now_ms())
+        self._grower = Grower(config, loaded.dialect, found, node=self._node)
         self._node = config.global_.node or self._node
         self._description = config.global_.description
         # in a thread, since log targets may be names that have to be looked up
@@ -157,7 +161,7 @@ class Service:
             gc.collect()
             self.fleet = seed.grow()
             del seed
-            self.join = Join(self.fleet, workers, self.report, placed)
+            self.join = Join(self.fleet, workers, self.report, placed, self._grower.agent_program)
             settle_memory()
             try:
                 async with trio.open_nursery() as nursery:
@@ -282,6 +286,14 @@ class Service:
     def now_ms(self) -> int:
         return now_ms()
 
+    def add_server(self, place: int, name: str, words: Sequence[str]) -> None:
+        index = self._grower.add(self.fleet, self.join, place, name, words)
+        self._why_not.pop(index, None)
+
+    def del_server(self, index: int) -> None:
+        growth.remove_server(self.fleet, index)
+        self.join.forget(index)
+
     def sockets(self) -> Sequence[tuple[str, Level]]:
         return [(self._options.socket_path or usual_socket_path(), Level.ADMIN)]
 
@@ -306,7 +318,7 @@ class Service:
 
     def rows(self) -> list[Row]:
         """Every server as it stands now."""
-        return [self._row(index) for index in range(len(self.fleet.servers))]
+        return [self._row(index) for proxy in self.fleet.proxies for index in proxy.own]
 
     def _row(self, index: int) -> Row:
         server = self.fleet.servers[index]
@@ -332,7 +344,8 @@ class Service:
 
     def down(self) -> int:
         """Servers that are DOWN; those in maintenance are not counted."""
-        return sum(server.op is Op.STOPPED and not server.admin & MAINT for server in self.fleet.servers)
+        servers = self.fleet.servers
+        return sum(server.op is Op.STOPPED and not server.admin & MAINT for server in servers)
 
     @property
     def exit_code(self) -> int:
@@ -344,7 +357,7 @@ class Service:
     def summary(self) -> str:
         """A few words at the end: how many checks, how late, how long."""
         reading = Gauge(self._last).read(self._last, max(time.monotonic() - self._started_s, 0.001), self.join.handled)
-        servers = len(self.fleet.servers)
+        servers = self.fleet.count
         lost = f", {self.report.dropped} lines dropped" if self.report.dropped else ""
         return (
             f"{servers} servers, {self.down()} down; {reading.checks} checks, {reading.failed} failed, "

@@ -520,6 +520,10 @@ class Engine:
             order.set |= lib.RF_SET_TARGET | (lib.RF_SET_KEEP_PACE if change.keep_pace else 0)
         return bool(lib.rf_command(self._pointer, order) != lib.RF_FULL)
 
+    def set_program(self, check: Handle, program: Program) -> bool:
+        """Gives a check another program, such as an agent's other text; false when the queue is full just now."""
+        return bool(lib.rf_set_program(self._pointer, check, program.pointer) != lib.RF_FULL)
+
     def group_weight(self, group: int, total_weight: int) -> bool:
         """Tells a group's total weight; false when the queue is full just now."""
         return bool(lib.rf_group_weight(self._pointer, group, total_weight) == lib.RF_OK)

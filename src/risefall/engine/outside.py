@@ -225,6 +225,12 @@ class Outside:
         """A check that will be asked for by its spec's tag."""
         self._checks[spec.tag] = _Made(program, spec, reach)
 
+    def remove(self, tag: int) -> None:
+        """A check that is gone; nothing for checks that are not made here."""
+        made = self._checks.pop(tag, None)
+        if made is not None and made.scope is not None:
+            made.scope.cancel()
+
     def move(self, tag: int, to: Endpoint) -> None:
         """A check's new address, from its next run on; nothing for checks that are not made here."""
         if (made := self._checks.get(tag)) is not None:

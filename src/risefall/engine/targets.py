@@ -128,6 +128,25 @@ class TargetBuilder:
         self._contexts = Contexts(config)
         self._transports = Transports(self._contexts, found)
 
+    def agent_program(self, send: str) -> Program:
+        """What an agent-check does that sends a text. Raises NotChecked."""
+        return self._compiler.agent(send).program
+
+    def build_added(self, index: int, planned: PlannedServer, *, now_ns: int) -> Target:
+        """The target of a server that comes while the others run: its checks wait to be enabled, and keep their pace."""
+        group = next(place for place, proxy in enumerate(self._config.proxies) if proxy is planned.proxy)
+        pace = planned.inter_ms if planned.downinter_ms is None else planned.downinter_ms
+        target = self._target(index, planned, group, now_ns, iter((pace, planned.agent_inter_ms)[not planned.check :]))
+        paused = planned.config.settings.disabled
+        if target.health is not None:
+            program, spec = target.health
+            spec = msgspec.structs.replace(spec, enabled=False, paused=paused)
+            target.health = program, spec
+        if target.agent is not None:
+            program, spec = target.agent
+            target.agent = program, msgspec.structs.replace(spec, enabled=False)
+        return target
+
     def build(self, planned: Sequence[PlannedServer], *, now_ns: int, seed: int = 0) -> list[Target]:
         """Targets in the order of the plan, their first checks spread over time from `now_ns` on."""
         delays = iter(first_check_delays(self._config, planned, self._dialect, random.Random(seed or None)))

@@ -70,6 +70,14 @@ class Workers:
         """Orders a change; false when the queue is full just now."""
         return self.engines[check.worker].command(check.handle, change)
 
+    def remove(self, check: CheckId) -> bool:
+        """Takes a check away; false when the queue is full just now."""
+        return self.engines[check.worker].remove(check.handle)
+
+    def set_program(self, check: CheckId, program: Program) -> bool:
+        """Gives a check another program; false when the queue is full just now."""
+        return self.engines[check.worker].set_program(check.handle, program)
+
     def group_weight(self, group: int, total_weight: int) -> bool:
         """Tells every worker a group's total weight; false when some queue is full just now."""
         told = [

@@ -33,13 +33,17 @@ WARM = 16
 
 
 class Fleet:
-    """Proxies and servers, in configuration order. `starting`: servers whose slowstart wants `warm`, about once a second."""
+    """Proxies and servers, in configuration order. `starting`: servers whose slowstart wants `warm`, about once a second.
+
+    vacant: places of servers that are gone, for others to come.
+    """
 
     def __init__(self, proxies: list[ProxyState], servers: list[ServerState], dialect: Dialect, now_ms: int) -> None:
         self.proxies = proxies
         self.servers = servers
         self.dialect = dialect
         self.starting: set[int] = set()
+        self.vacant: list[int] = []
         for proxy in proxies:
             proxy.active = proxy.backup_active = proxy.active_weight = proxy.backup_weight = 0
             proxy.changed_ms = proxy.changed_ms or now_ms
@@ -81,8 +85,7 @@ class Fleet:
         state = self.proxies[proxy]
         if state.active or state.allbackups or not state.backup_active:
             return state.active_weight if state.active else state.backup_weight
-        own = range(state.first, state.first + state.count)
-        first = next(index for index in own if self.servers[index].backup and self.usable(index))
+        first = next(index for index in state.own if self.servers[index].backup and self.usable(index))
         return self.effective_weight(first)
 
     # --- results --------------------------------------------------------------------------------------
@@ -260,7 +263,7 @@ class Fleet:
         server = self.servers[index]
         was_down, was_leaving = server.op is Op.STOPPED, _leaving(server)
         if server.health is None:
-            server.idle_health = 0
+            server.idle_health = server.idle_health if was_down else 0
         else:
             work.force(index, HEALTH, health=0, paused=server.health.enabled or None)
         if not was_down:
@@ -347,6 +350,21 @@ class Fleet:
         server = self.servers[index]
         parent = full_name(self, server.tracks) if server.tracks >= 0 else ""
         return Subject(self.proxies[server.proxy], server, parent)
+
+    def settle_added(self, index: int) -> None:
+        """A server that has just come is as whom it tracks, and counts if it is not in maintenance."""
+        self._settle(index)
+        self._count(index, 1)
+
+    def uncount(self, index: int) -> None:
+        """A server goes."""
+        self._count(index, -1)
+        self.starting.discard(index)
+
+    @property
+    def count(self) -> int:
+        """How many servers there are."""
+        return len(self.servers) - len(self.vacant)
 
     def _settle(self, root: int) -> None:
         """At start, silently: maintenance stops and pauses a server, and trackers are as whom they track."""

@@ -6,6 +6,7 @@ interned by the reader. Source: spec/haproxy-checks.md §1.2, §1.3, §5.1, §7.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 
 import msgspec
@@ -104,6 +105,8 @@ class ServerState(msgspec.Struct):
     weights: iweight of the file, uweight set last. changed_ms: when op or admin changed last.
     down_ms: time spent DOWN in earlier spells. init_state: word of the file, "" for none.
     ssl_ready: its line has TLS settings, so that `ssl` can be switched.
+    needed: another line of the file speaks of it, so it cannot be deleted.
+    dynamic: the runtime API has added it. gone: it has been deleted.
     idle_health: the counter of a server without a health check, which commands move all the same (spec §5.4).
     held_weight: the effective weight of before, where it was changed in maintenance: 2.6 shows it until that ends; else -1.
     warmth: how far a slowstart is, in sixteenths of the weight; 16 when there is none (spec §1.9).
@@ -139,6 +142,9 @@ class ServerState(msgspec.Struct):
     mapped_ports: bool = False
     ssl_ready: bool = False
     pins: Pins = NO_PINS
+    needed: bool = False
+    dynamic: bool = False
+    gone: bool = False
     down_ms: int = 0
     downs: int = 0
     idle_health: int = 2
@@ -149,7 +155,8 @@ class ServerState(msgspec.Struct):
 class ProxyState(msgspec.Struct):
     """One proxy that has servers or is shown by `show stat`; proxies stand in configuration order.
 
-    id: HAProxy's iid as shown. servers: range of the fleet's servers that are its own. active, backup_active: usable
+    id: HAProxy's iid as shown. first, count: range of the fleet's servers that are its own, as long as no `members` say
+    otherwise. active, backup_active: usable
     servers of each kind (spec §8.3); active_weight, backup_weight: the sums of their effective weights.
     static: the balance algorithm takes weights 0% and 100% only. front_paused, front_stopped: what commands made of it.
     """
@@ -176,6 +183,12 @@ class ProxyState(msgspec.Struct):
     downs: int = 0
     front_paused: bool = False
     front_stopped: bool = False
+    members: list[int] | None = None
+
+    @property
+    def own(self) -> Sequence[int]:
+        """Indices of its servers, in the order in which they are shown."""
+        return range(self.first, self.first + self.count) if self.members is None else self.members
 
     @property
     def has_backend(self) -> bool:

@@ -58,6 +58,8 @@ def set_ssl(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
 def clear_counters(fleet: Fleet, record: Callable[[int, int], Fails | None]) -> None:
     """`clear counters all`: failed checks and times DOWN are counted anew; how long, is not forgotten."""
     for index, server in enumerate(fleet.servers):
+        if server.gone:
+            continue
         server.downs = 0
         for which, check in ((HEALTH, server.health), (AGENT, server.agent)):
             if check is not None and (live := record(index, which)) is not None:

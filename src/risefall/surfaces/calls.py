@@ -53,6 +53,12 @@ class Api(Protocol):
     def now_ms(self) -> int:
         """Monotonic, the clock of the fleet's `changed_ms`."""
 
+    def add_server(self, place: int, name: str, words: Sequence[str]) -> None:
+        """A new server of the proxy at `place`, as `words` describe it. Raises: Refused."""
+
+    def del_server(self, index: int) -> None:
+        """A server less. Raises: Refused."""
+
     def sockets(self) -> Sequence[tuple[str, Level]]:
         """Where clients come in, and what they may do there."""
 
@@ -122,7 +128,7 @@ def find_server(fleet: Fleet, name: str) -> int:
             break
     else:
         raise Refused("No such backend.")
-    for index in range(proxy.first, proxy.first + proxy.count):
+    for index in proxy.own:
         server = fleet.servers[index]
         if server.name == own or (own[0] == "#" and own == f"#{server.sid}"):
             return index

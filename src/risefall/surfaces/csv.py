@@ -129,7 +129,7 @@ class Table:
             if not proxy.has_backend:
                 continue
             if query.wants(SERVERS):
-                for index in range(proxy.first, proxy.first + proxy.count):
+                for index in proxy.own:
                     if self._listed(index):
                         yield Row("S", proxy.id, self._fleet.servers[index].sid, self._server(index, proxy))
             if query.wants(BACKENDS):
@@ -172,7 +172,7 @@ class Table:
 
     def _backend(self, number: int, proxy: ProxyState) -> Cells:
         fleet, query = self._fleet, self._query
-        own = fleet.servers[proxy.first : proxy.first + proxy.count]
+        own = [fleet.servers[index] for index in proxy.own]
         weight = fleet.total_weight(number)
         status = "UP" if weight > 0 or not own else "DOWN"
         if query.up or query.no_maint:
@@ -197,9 +197,9 @@ class Table:
         """Sum over the usable servers of the kind that serves: backups only while no active one does."""
         fleet = self._fleet
         return sum(
-            server.uweight
-            for index, server in enumerate(fleet.servers[proxy.first : proxy.first + proxy.count], proxy.first)
-            if server.backup == (not proxy.active) and fleet.usable(index)
+            fleet.servers[index].uweight
+            for index in proxy.own
+            if fleet.servers[index].backup == (not proxy.active) and fleet.usable(index)
         )
 
     def _server(self, index: int, proxy: ProxyState) -> Cells:
@@ -219,6 +219,8 @@ class Table:
             tracked = fleet.servers[server.tracks]
             cells[AT["tracked"]] = f"{fleet.proxies[tracked.proxy].name}/{tracked.name}"
         cells[AT["lastsess"]] = "-1"
+        if server.dynamic:
+            cells[AT["src_ilim"]] = "0"
         cells[AT["uweight"]] = str(server.uweight)
         if self._query.legends:
             cells[AT["addr"]] = shown_address(server)

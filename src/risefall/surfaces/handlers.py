@@ -7,8 +7,9 @@ Source: spec/haproxy-checks.md §5.4, §7.1, §7.3-7.6.
 from __future__ import annotations
 
 from risefall.surfaces.changes import CHANGES
+from risefall.surfaces.growing import GROWING
 from risefall.surfaces.keeping import KEEPING
 from risefall.surfaces.looks import LOOKS
 
-COMMANDS = (*CHANGES, *KEEPING, *LOOKS)
+COMMANDS = (*CHANGES, *GROWING, *KEEPING, *LOOKS)
 """Every command but those about the session itself (`runtime.SESSION_COMMANDS`)."""

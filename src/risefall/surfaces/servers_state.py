@@ -62,7 +62,7 @@ def _lines(fleet: Fleet, record: RecordOf, now_ms: int, backend: str) -> Iterato
     for proxy in fleet.proxies:
         if not proxy.has_backend or backend not in ("", proxy.name, f"#{proxy.id}"):
             continue
-        for index in range(proxy.first, proxy.first + proxy.count):
+        for index in proxy.own:
             server = fleet.servers[index]
             status, verdict, health, bits = _health(index, server, record)
             numeric = server.address and server.address[0] not in "/@"
@@ -99,12 +99,12 @@ def _conn_lines(fleet: Fleet, backend: str) -> Iterator[str]:
     for proxy in fleet.proxies:
         if not proxy.has_backend or backend not in ("", proxy.name, f"#{proxy.id}"):
             continue
-        for index in range(proxy.first, proxy.first + proxy.count):
+        for index in proxy.own:
             server = fleet.servers[index]
             numeric = server.address and server.address[0] not in "/@"
             yield (
                 f"{proxy.name}/{server.name} {proxy.id}/{server.sid} {server.address if numeric else '-'} {server.port} "
-                f"- {PURGE_DELAY_MS} {counts} 0 0 -1 0 0\n"
+                f"- {0 if server.dynamic else PURGE_DELAY_MS} {counts} 0 0 {'0 0' if server.dynamic else '-1 0 0'}\n"
             )
 
 

@@ -72,20 +72,23 @@ def plan(config: Config) -> list[PlannedServer]:
             found = shared.get(id(settings))
             if found is None:
                 found = shared[id(settings)] = common(config, proxy, settings)
-            fields, connect = found
-            check_addr, check_port = health_target(server, settings, connect) if settings.check else (None, 0)
-            agent_addr, agent_port = agent_target(server, settings) if settings.agent_check else (None, 0)
-            planned.append(
-                PlannedServer(
-                    config=server,
-                    check_addr=check_addr,
-                    check_port=check_port,
-                    agent_addr=agent_addr,
-                    agent_port=agent_port,
-                    **fields,  # type: ignore[arg-type]
-                )
-            )
+            planned.append(planned_server(server, *found))
     return planned
+
+
+def planned_server(server: Server, fields: dict[str, object], connect: ConnectRule | None) -> PlannedServer:
+    """One server, with what it shares with others (`common`)."""
+    settings = server.settings
+    check_addr, check_port = health_target(server, settings, connect) if settings.check else (None, 0)
+    agent_addr, agent_port = agent_target(server, settings) if settings.agent_check else (None, 0)
+    return PlannedServer(
+        config=server,
+        check_addr=check_addr,
+        check_port=check_port,
+        agent_addr=agent_addr,
+        agent_port=agent_port,
+        **fields,  # type: ignore[arg-type]
+    )
 
 
 def common(config: Config, proxy: Proxy, settings: ServerSettings) -> tuple[dict[str, object], ConnectRule | None]:

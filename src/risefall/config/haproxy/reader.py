@@ -24,6 +24,7 @@ from risefall.config.haproxy.model import (
     Proxy,
     RuleSet,
     Section,
+    Server,
     VarRule,
 )
 from risefall.config.haproxy.proxies import ProxyDraft, ServerDraft
@@ -355,7 +356,7 @@ class _Reader:
         return found
 
 
-def has_port(server: ServerDraft, rules: RuleSet) -> bool:
+def has_port(server: ServerDraft | Server, rules: RuleSet) -> bool:
     """Whether a check finds a port (spec §2.5)."""
     settings, address = server.settings, server.address
     if settings.addr is not None and settings.addr.family in (Family.UNIX, Family.ABNS):

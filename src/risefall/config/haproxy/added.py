@@ -1,0 +1,149 @@
+"""The words behind `add server`: read as a line of the backend, refused as HAProxy's runtime API does.
+
+A server that is added knows nothing of `default-server`, has an address from the first, and may not say everything that
+a line of the file may. Source: spec/haproxy-checks.md §5.5; texts and their order: run on 2.6.12.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from risefall.config.haproxy.dialect import Dialect
+from risefall.config.haproxy.keywords import SERVER_WORDS
+from risefall.config.haproxy.model import Line, Proxy, Server, ServerSettings
+from risefall.config.haproxy.reader import has_port
+from risefall.config.haproxy.servers import FLAGS, PLAIN, ServerReader, check_name
+from risefall.config.text import Wrong
+
+REFUSED = frozenset(
+    [
+        "cookie",
+        "init-addr",
+        "log-proto",
+        "max-reuse",
+        "namespace",
+        "no-agent-check",
+        "no-check",
+        "non-stick",
+        "redir",
+        "resolve-net",
+        "resolve-opts",
+        "resolve-prefer",
+        "resolvers",
+        "socks4",
+        "stick",
+    ]
+)
+"""What 2.6 takes in a file only. Later versions take a few of them; risefall does not, whatever it imitates."""
+
+MEANT = re.compile(r"did you mean '(.*)'")
+NO_WORDS = "'server' expects <name> and <addr>[:<port>] as arguments."
+NO_CA = (
+    "verify is enabled by default but no CA file specified. If you're running on a LAN where you're certain to trust the "
+    "server's certificate, please set an explicit 'verify none' statement on the 'server' line, or use "
+    "'ssl-server-verify none' in the global section to disable server-side verifications by default."
+)
+PLACE = "the runtime API"
+
+
+class NotAdded(Exception):
+    """HAProxy's refusal of an added server, without line feeds."""
+
+
+class Added(Server, frozen=True, gc=False):
+    """A server of the runtime API. enabled: it does not start in maintenance."""
+
+    enabled: bool = False
+
+
+def read_added(
+    proxy: Proxy, name: str, words: Sequence[str], dialect: Dialect, verify: str, new_id: Callable[[int], int]
+) -> Added:
+    """The server that `add server <proxy>/<name> <words>` describes.
+
+    verify: the global `ssl-server-verify`. new_id: the id for one that asks for an id, or for none (0). Raises: NotAdded.
+    """
+    if not words:
+        raise NotAdded(NO_WORDS)
+    line = Line(PLACE, 0, "", ("server", name, *words))
+    reader = ServerReader(dialect, lambda wrong, line: None)
+    try:
+        if not PLAIN.fullmatch(name):
+            check_name(name, 1)
+        _, address, settings, forced = reader.server(line)
+    except Wrong as wrong:
+        _refuse_first(line.words, len(line.words) if wrong.at is None else wrong.at)
+        raise NotAdded(_text(wrong, line.words)) from None
+    _refuse_first(line.words, len(line.words))
+    number = new_id(forced)
+    server = Added(
+        name, address, settings, number, PLACE, 0, bool(forced), enabled=_is_last(line.words, "enabled", "disabled")
+    )
+    _judge(proxy, server, settings, verify)
+    return server
+
+
+def _refuse_first(words: Sequence[str], end: int) -> None:
+    """Raises: NotAdded for the first keyword before `end` that is for files only."""
+    at = 3
+    while at < end:
+        word = words[at]
+        if word in REFUSED:
+            raise NotAdded(f"'{word}' option is not accepted for dynamic server")
+        count = 0 if word in FLAGS else SERVER_WORDS.get(word, (0, None))[0]
+        at += 1 + max(count, 0)
+
+
+def _is_last(words: Sequence[str], wanted: str, other: str) -> bool:
+    found = [word for word in words[3:] if word in (wanted, other)]
+    return bool(found) and found[-1] == wanted
+
+
+def _text(wrong: Wrong, words: Sequence[str]) -> str:
+    """What 2.6 says where the reader of files says it better."""
+    text, name = str(wrong), words[1]
+    if wrong.at == 2:
+        return PORT.sub(r"\1", text)
+    if text.startswith("unknown keyword"):
+        meant = MEANT.search(wrong.help)
+        return f"{text}; did you mean '{meant[1]}' maybe ?" if meant else f"{text}."
+    for pattern, theirs in TEXTS:
+        if match := pattern.match(text):
+            return match.expand(theirs).replace("NAME", name)
+    return f"{text.rstrip('.')}."
+
+
+PORT = re.compile(r"^(invalid port '[^']*') in .*")
+TEXTS = tuple(
+    (re.compile(pattern), theirs)
+    for pattern, theirs in (
+        (r"('(?:agent-|fast|down)?inter') expects an argument", r"\1 expects a delay as argument.."),
+        (
+            r"'inter' wants a time, got '[0-9]*(.)",
+            r"unexpected character '\1' in 'agent-inter' argument of server NAME..",
+        ),
+        (r"('[a-z-]+') wants a time, got '[0-9]*(.)", r"unexpected character '\2' in \1 argument of server NAME.."),
+        (r"(invalid value 0 for argument '[a-z-]+')", r"\1 of server NAME.."),
+        (r"('(?:rise|fall)') wants a count", r"\1 has to be > 0.."),
+        (r"custom id has to be", r"'id' : custom id has to be > 0."),
+        (r"(weight of server .*)", r"\1.."),
+    )
+)
+
+
+def _judge(proxy: Proxy, server: Server, settings: ServerSettings, verify: str) -> None:
+    """What stands against a server as a whole. Raises: NotAdded."""
+    if settings.track and settings.check:
+        raise NotAdded("unable to enable checks and tracking at the same time!")
+    tls = settings.ssl or settings.check_ssl
+    words = dict(settings.tls)
+    if tls and verify == "required" and words.get("verify") != "none" and "ca-file" not in words:
+        raise NotAdded(NO_CA)
+    if settings.check and not has_port(server, proxy.checks):
+        raise NotAdded(
+            f"config: backend '{proxy.name}': server '{server.name}' has neither service port nor check port nor "
+            "tcp_check rule 'connect' with port information."
+        )
+    if settings.agent_check and not (settings.agent_port or settings.port):
+        raise NotAdded(f"server {server.name} does not have agent port. Agent check has been disabled.")

@@ -1,0 +1,38 @@
+"""`add server` and `del server`.
+
+Source: spec/haproxy-checks.md §5.5; answers were compared with 2.6.12.
+"""
+
+from __future__ import annotations
+
+from risefall.state import growth
+from risefall.state.commands import Refused
+from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, command, find_server, refused, says
+
+
+def _add_server(api: Api, call: Call) -> Reply:
+    try:
+        place, name = growth.find_place(api.fleet, call.word(0))
+        api.add_server(place, name, call.words[1:])
+    except Refused as error:
+        return refused(api.fleet, error)
+    return says("New server registered.")
+
+
+def _del_server(api: Api, call: Call) -> Reply:
+    name = call.word(0)
+    try:
+        if name.startswith("/"):
+            raise Refused("Require 'backend/server'.")
+        index = find_server(api.fleet, name)
+        api.del_server(index)
+    except Refused as error:
+        return refused(api.fleet, Refused(error.text, short=True))
+    ends = "\n" if api.fleet.dialect.cli_double_newline else ""
+    return Reply(f"Server deleted.{ends}", Severity.INFO)
+
+
+GROWING = (
+    command("add server", "<bk>/<srv> <addr> [opts]", "add a server, in maintenance", _add_server, Level.ADMIN),
+    command("del server", "<bk>/<srv>", "delete a server in maintenance", _del_server, Level.ADMIN),
+)
