@@ -14,13 +14,14 @@ import pytest
 from harness import Outcome, Scenario, Side, run_sides
 from harness_agent import AGENT_CHECKS, AGENT_SEND
 from harness_aims import AIM_COMMANDS
+from harness_api import API
 from harness_http import HTTP
 from harness_state import STATES
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 SLOW_POLL_S = 0.12
 GROUPS: dict[str, list[Scenario]] = {
-    "states": [*HTTP, *STATES, *AIM_COMMANDS],
+    "states": [*HTTP, *STATES, *AIM_COMMANDS, *API],
     "agents": AGENT_CHECKS,
     "agent-send": AGENT_SEND,
 }

@@ -257,8 +257,10 @@ MODULE_COLUMNS = re.compile(r"(?<=agg_check_status),-,\S+")
 """The columns behind `-` depend on how haproxy was built (spec 7.3)."""
 
 
-STATE_AGE = re.compile(r"^((?:\S+ ){9})\d+(?= )", re.MULTILINE)
-"""Seconds since the last change, in a line of `show servers state`."""
+STATE_AGE = re.compile(r"^\d+ ((?:\S+ ){7}\S+) \d+(?= \d+ \d+ \d+ \d+ )", re.MULTILINE)
+"""The backend's id and the seconds since the last change, in a line of `show servers state`."""
+CONN_ID = re.compile(r"^(\S+/\S+) \d+/", re.MULTILINE)
+"""The backend's id in a line of `show servers conn`."""
 
 
 class Seen:
@@ -532,8 +534,9 @@ class Story:
             self.side.replies[name].append(f"{command}: {self._masked(reply)!r}")
 
     def _masked(self, reply: str) -> str:
-        """A reply without what differs from run to run: module columns, ages, ports of this side."""
-        reply = STATE_AGE.sub(r"\1#", MODULE_COLUMNS.sub(",-,", reply))
+        """A reply without what differs from run to run: module columns, ids of backends, ages, ports of this side."""
+        reply = STATE_AGE.sub(r"# \1 #", MODULE_COLUMNS.sub(",-,", reply))
+        reply = CONN_ID.sub(r"\1 #/", reply)
         for name, endpoint in self.side.stage.endpoints[self.scenario.name].items():
             if endpoint.port:
                 reply = re.sub(rf"\b{endpoint.port}\b", f"{{{name}.port}}", reply)

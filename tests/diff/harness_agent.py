@@ -226,6 +226,18 @@ AGENT_SEND = [
         server=f"{CHECKED} agent-send hello",
         spec="4.1",
     ),
+    Scenario(
+        "send-changed",
+        "4.1 5.4",
+        (f"{CHECKED} agent-send hello",),
+        {"s1": (OK,), "a1": (Act(b"up\n", When.BYTES, Then.FIN, bytes_wanted=5),)},
+        lines=LINES,
+        requests=("a1",),
+        steps=(
+            Step(Until(checks="a1+2"), cli=("set server {b}/s1 agent-send other",)),
+            Step(Until(checks="a1+2")),
+        ),
+    ),
 ]
 
 SPACER = Scenario("spacer", "2.2", ("s1 {s1} check inter 4s",), {"s1": (OK,)})
