@@ -1,0 +1,111 @@
+"""Servers that come and go, and checks that are sent elsewhere, on real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+from daemon_kit import running, status, until
+
+from risefall.daemon.service import Service
+from risefall.engine.play import OK, Act, Player, Then, When, http_reply
+from risefall.surfaces.calls import Level
+from risefall.surfaces.runtime import Session
+
+HTTP = "defaults\n  mode http\n  option httpchk GET /\n  timeout check 5s\n"
+BUSY = Act(http_reply(503, "Busy"))
+
+
+def say(service: Service, commands: str) -> str:
+    """What a client of the runtime socket is answered."""
+    return Session(service, Level.ADMIN).feed(commands.encode()).decode()
+
+
+@pytest.fixture
+def player() -> Iterator[Player]:
+    with Player(listeners=16, connections=256) as one:
+        yield one
+
+
+def test_a_place_is_used_again(player: Player) -> None:
+    """News of the old server's checks never move the new one, and places do not grow."""
+    _, good = player.listen("127.0.0.1", 0, OK)
+    _, bad = player.listen("127.0.0.1", 0, BUSY)
+
+    async def scenario() -> None:
+        async with running(f"{HTTP}backend b\n  server s1 127.0.0.1:{good} check inter 60ms\n") as service:
+            for turn in range(6):
+                port, word = (good, "UP") if turn % 2 else (bad, "DOWN")
+                reply = say(service, f"add server b/new 127.0.0.1:{port} check inter 30ms rise 1 fall 1\n")
+                assert reply == "New server registered.\n\n"
+                say(service, "enable health b/new;enable server b/new\n")
+                await until(lambda word=word: status(service, "b/new") == word, word)
+                assert len(service.fleet.servers) == 2
+                assert say(service, "disable server b/new;del server b/new\n") == "\nServer deleted.\n"
+                assert service.fleet.count == 1
+            await until(lambda: sum(one.checks for one in service.join.workers.statistics()) == 1, "one check left")
+
+    trio.run(scenario)
+
+
+def test_an_added_server_tells_its_state(player: Player) -> None:
+    listener, port = player.listen("127.0.0.1", 0, OK)
+
+    async def scenario() -> None:
+        text = f"{HTTP}backend b\n  http-check send-state\n  server s1 127.0.0.1:{port}\n"
+        async with running(text) as service:
+            say(service, f"add server b/new 127.0.0.1:{port} check inter 30ms weight 4\n")
+            say(service, "enable health b/new;enable server b/new\n")
+            seen = b"x-haproxy-server-state: UP; address=127.0.0.1"
+            await until(lambda: seen in (player.request(listener, 0) or b""), "a request that tells UP")
+            request = player.request(listener, 0) or b""
+            assert b"name=b/new;" in request
+            assert b"weight=4/5;" in request
+
+    trio.run(scenario)
+
+
+def test_an_agent_is_sent_another_text(player: Player) -> None:
+    agent, port = player.listen("127.0.0.1", 0, Act(b"up\n", When.BYTES, Then.FIN, bytes_wanted=5))
+
+    async def scenario() -> None:
+        words = f"agent-check agent-port {port} agent-inter 30ms agent-send first"
+        async with running(f"{HTTP}backend b\n  server s1 127.0.0.1:{port} {words}\n") as service:
+            await until(lambda: player.request(agent, 0) == b"first", "the file's text")
+            assert say(service, "set server b/s1 agent-send other\n") == "\n"
+            await until(lambda: player.request(agent, 0) == b"other", "the new text")
+
+    trio.run(scenario)
+
+
+def test_an_address_counts_from_the_next_check_on(player: Player) -> None:
+    _, good = player.listen("127.0.0.1", 0, OK)
+    _, bad = player.listen("127.0.0.1", 0, BUSY)
+
+    async def scenario() -> None:
+        text = f"{HTTP}backend b\n  server s1 127.0.0.1:{good} check inter 30ms rise 1 fall 1\n"
+        async with running(text) as service:
+            await until(lambda: status(service, "b/s1") == "UP", "UP")
+            say(service, f"set server b/s1 check-port {bad}\n")
+            await until(lambda: status(service, "b/s1") == "DOWN", "DOWN at the other port")
+            say(service, f"set server b/s1 addr 127.0.0.1 port {good};set server b/s1 check-port 0\n")
+            await until(lambda: status(service, "b/s1") == "UP", "UP at its own port again")
+
+    trio.run(scenario)
+
+
+def test_there_is_no_room_for_ever() -> None:
+    """A refusal leaves nothing behind."""
+
+    async def scenario() -> None:
+        async with running(f"{HTTP}backend b\n  server s1 127.0.0.1:1\n") as service:
+            for number in range(1100):
+                reply = say(service, f"add server b/n{number} 127.0.0.1:1 check inter 60s\n")
+                if reply != "New server registered.\n\n":
+                    break
+            assert "no room for another check" in reply
+            assert service.fleet.count == number + 1
+            assert say(service, f"del server b/n{number}\n") == "No such server.\n"
+
+    trio.run(scenario)
