@@ -294,6 +294,10 @@ class ServerSettings(msgspec.Struct, frozen=True):
     init_addr: str = ""
     resolvers: str = ""
     resolve_prefer: str = ""
+    resolve_net: tuple[str, ...] = ()
+    resolve_dup_ip: bool = False
+    """`resolve-opts allow-dup-ip`: servers of one proxy may have the same address of a name."""
+    resolve_ignore_weight: bool = False
     source: Source | None = None
     ssl: bool = False
     check_ssl: bool | None = None
@@ -384,6 +388,36 @@ class Proxy(msgspec.Struct, frozen=True):
         return self.kind in ("frontend", "listen")
 
 
+class NameServer(msgspec.Struct, frozen=True):
+    """One `nameserver` line. stream: asked over TCP (`tcp@`)."""
+
+    name: str
+    address: Address
+    stream: bool = False
+
+
+class Resolvers(msgspec.Struct, frozen=True):
+    """One `resolvers` section. hold_*_ms: how long an address stays after the last good answer, by what came instead.
+
+    resolve_ms: between two resolutions of a name; retry_ms: until a question is asked again, `retries` times.
+    hold_obsolete_ms: how long a record stays that answers no longer hold. payload_bytes: of the largest answer.
+    """
+
+    name: str
+    nameservers: tuple[NameServer, ...] = ()
+    parse_resolv_conf: bool = False
+    hold_valid_ms: int = 10_000
+    hold_nx_ms: int = 30_000
+    hold_refused_ms: int = 30_000
+    hold_timeout_ms: int = 30_000
+    hold_other_ms: int = 30_000
+    hold_obsolete_ms: int = 0
+    resolve_ms: int = 1000
+    retry_ms: int = 1000
+    retries: int = 3
+    payload_bytes: int = 512
+
+
 class StatsSocket(msgspec.Struct, frozen=True):
     """One `stats socket` of the global section."""
 
@@ -426,7 +460,7 @@ class Global(msgspec.Struct, frozen=True):
 class Config(msgspec.Struct, frozen=True):
     """A whole configuration, read and found sound.
 
-    dialect: `2.6` or `3`. healthchecks: the `healthcheck` sections by name. warnings: rendered, in file order.
+    dialect: `2.6` or `3`. healthchecks, resolvers: the sections of that kind by name. warnings: rendered, in file order.
     tree: every section in order, with every word.
     """
 
@@ -436,3 +470,4 @@ class Config(msgspec.Struct, frozen=True):
     healthchecks: dict[str, RuleSet]
     tree: tuple[Section, ...]
     warnings: tuple[str, ...] = ()
+    resolvers: dict[str, Resolvers] = {}

@@ -22,12 +22,14 @@ from risefall.config.haproxy.model import (
     Line,
     Place,
     Proxy,
+    Resolvers,
     RuleSet,
     Section,
     Server,
     VarRule,
 )
 from risefall.config.haproxy.proxies import ProxyDraft, ServerDraft
+from risefall.config.haproxy.resolvers import DEFAULT, implied, read_resolvers
 from risefall.config.haproxy.rules import KINDS, RuleDraft
 from risefall.config.haproxy.servers import NAME
 from risefall.config.haproxy.tracking import Tracking, word_at
@@ -70,7 +72,7 @@ class _Reader:
             self._env["HAPROXY_BRANCH"] = ".".join(dialect.version.split(".")[:2])
         self._diagnostics.columns = lambda raw, at: column(raw, at, self._env)
         self._defaults: list[ProxyDraft] = []
-        self._resolvers: set[str] = set()
+        self._resolvers: dict[str, Resolvers] = {}
         self._healthchecks: dict[str, RuleSet] = {}
         self._drafts: list[ProxyDraft] = []
 
@@ -87,9 +89,11 @@ class _Reader:
                 case "frontend" | "backend" | "listen":
                     self._proxy(section)
                 case "resolvers":
-                    self._resolvers.add(section.name)
+                    resolvers = read_resolvers(section, self._resolvers, self._diagnostics)
+                    self._resolvers.setdefault(section.name, resolvers)
                 case "healthcheck":
                     self._healthcheck(section)
+        self._resolvers.setdefault(DEFAULT, implied())
         global_ = globals_.finish()
         proxies = self._finish(global_)
         self._diagnostics.check()
@@ -100,6 +104,7 @@ class _Reader:
             healthchecks=self._healthchecks,
             tree=tuple(tree),
             warnings=self._diagnostics.warnings(),
+            resolvers=self._resolvers,
         )
 
     def _warn(self, wrong: Wrong, line: Line) -> None:

@@ -6,6 +6,7 @@ and shared. Source: spec/haproxy-checks.md §1.1, §9.6-9.8; haproxy configurati
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -309,6 +310,10 @@ class ServerReader:
             case "init-addr":
                 check_init_addr(value, at + 1)
                 fields["init_addr"] = value
+            case "resolve-net":
+                fields["resolve_net"] = read_networks(value, at + 1)
+            case "resolve-opts":
+                fields |= read_resolve_opts(value, at + 1)
             case _:
                 return False
         return True
@@ -393,6 +398,41 @@ def check_init_addr(value: str, at: int) -> None:
                 at,
                 help="or an IP address, as the last one",
             )
+
+
+def read_networks(value: str, at: int) -> tuple[str, ...]:
+    """`resolve-net <net>[,<net>]*`, each with its length."""
+    networks = []
+    for text in value.split(","):
+        try:
+            networks.append(str(ipaddress.ip_network(text.strip(), strict=False)))
+        except ValueError:
+            raise Wrong(f"'resolve-net' invalid network '{text}'", at, help="such as 10.0.0.0/8") from None
+    return tuple(networks)
+
+
+RESOLVE_OPTS: dict[str, tuple[str, bool]] = {
+    "allow-dup-ip": ("resolve_dup_ip", True),
+    "prevent-dup-ip": ("resolve_dup_ip", False),
+    "ignore-weight": ("resolve_ignore_weight", True),
+}
+
+
+def read_resolve_opts(value: str, at: int) -> Fields:
+    """`resolve-opts <opt>[,<opt>]*`."""
+    fields: Fields = {}
+    for word in value.split(","):
+        if word not in RESOLVE_OPTS:
+            meant = nearest(word, RESOLVE_OPTS)
+            raise Wrong(
+                f"unknown resolve-opts option '{word}', supported methods are 'allow-dup-ip', 'ignore-weight', and "
+                "'prevent-dup-ip'",
+                at,
+                help=f"did you mean '{meant}'?" if meant else "separate several by commas",
+            )
+        name, on = RESOLVE_OPTS[word]
+        fields[name] = on
+    return fields
 
 
 def host_only(text: str, at: int) -> Address:
