@@ -69,6 +69,7 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     enable), else 0. stopped and state_text are facts that a running check reads (disable-on-404, send-state).
     touched: the next result is told even if it is the same as the last (an agent's line acts again).
     aim: where it goes from its next connection on. send: what an agent is sent from now on.
+    to: another address, in network order, and port; the check is made there at once.
     """
 
     epoch: int = 0
@@ -81,3 +82,4 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     touched: bool = True
     aim: Aim | None = None
     send: str | None = None
+    to: tuple[bytes, int] | None = None

@@ -55,6 +55,7 @@ class Forced(msgspec.Struct, gc=False):
     health: int | None = None
     paused: bool | None = None
     enabled: bool | None = None
+    to: tuple[bytes, int] | None = None
 
 
 class Work:
@@ -98,6 +99,7 @@ class Work:
         health: int | None = None,
         paused: bool | None = None,
         enabled: bool | None = None,
+        to: tuple[bytes, int] | None = None,
     ) -> None:
         """Overrides a check; what a run says that completed before C hears of it does not count any more."""
         self.touch(index)
@@ -114,6 +116,8 @@ class Work:
             check.paused = forced.paused = paused
         if enabled is not None:
             check.enabled = forced.enabled = enabled
+        if to is not None:
+            forced.to = to
 
     def aim(self, index: int, which: int, aim: Aim) -> None:
         """Sends a check elsewhere, from its next connection on."""
@@ -157,6 +161,7 @@ class Work:
             # Where only its own counter moved, the check has nothing to say twice.
             touched=touched,
             aim=self._aims.get((index, HEALTH)),
+            to=forced.to,
         )
         self.effects.orders.append(Order(index, HEALTH, change))
 
@@ -172,5 +177,6 @@ class Work:
             touched=True,
             aim=self._aims.get((index, AGENT)),
             send=self._sends.get(index),
+            to=forced.to,
         )
         self.effects.orders.append(Order(index, AGENT, change))

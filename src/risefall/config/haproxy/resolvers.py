@@ -29,7 +29,10 @@ Fields = dict[str, Any]
 def read_resolvers(section: Section, known: Mapping[str, Resolvers], diagnostics: Diagnostics) -> Resolvers:
     """One section; what is wrong is noted, and the rest of it holds."""
     fields: Fields = {"name": section.name, "nameservers": [], "parse_resolv_conf": False}
-    lines = [(section.head, head_reader(known)), *((line, READERS.get(line.words[0], unknown)) for line in section.lines)]
+    lines = [
+        (section.head, head_reader(known)),
+        *((line, READERS.get(line.words[0], unknown)) for line in section.lines),
+    ]
     for line, reader in lines:
         try:
             reader(fields, line)
@@ -104,7 +107,9 @@ def hold(fields: Fields, line: Line) -> None:
 def timeout(fields: Fields, line: Line) -> None:
     words = line.words
     if len(words) < 3:
-        raise Wrong("'timeout' expects 'retry' or 'resolve' and <time> as arguments", len(words), help="timeout retry 1s")
+        raise Wrong(
+            "'timeout' expects 'retry' or 'resolve' and <time> as arguments", len(words), help="timeout retry 1s"
+        )
     if words[1] not in TIMEOUTS:
         raise Wrong(
             f"'timeout' expects 'retry' or 'resolve' and <time> as arguments got '{words[1]}'",

@@ -1,0 +1,74 @@
+"""A server gets another address, port or name while it runs: what it is then, what its checks must know, what is told.
+
+Source: server.c of 2.6 (srv_update_addr, srv_update_fqdn); the lines were run on 2.6.12. Differs: a check of an address that
+has changed is made at once, where HAProxy waits for its turn.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+
+from risefall.state.fleet import Fleet, Work
+from risefall.state.lines import NOTICE, LogLine
+from risefall.state.server import AGENT, HEALTH, Admin
+from risefall.state.words import full_name
+
+NOWHERE = b"\xff\xff\xff\xff"
+"""Where checks of a server without an address go: nothing answers there, and a connection fails at once."""
+
+
+class Follows(msgspec.Struct, frozen=True):
+    """Where the checks of a server go when it moves. None: to an address of their own; 0: to its own port; else the port."""
+
+    health: int | None = None
+    agent: int | None = None
+
+
+def move(fleet: Fleet, work: Work, index: int, address: bytes, port: int, follows: Follows) -> None:
+    """Gives a server an address (b"": none) and a port; checks that follow it are made there at once."""
+    server = fleet.servers[index]
+    work.change(index)
+    server.address = str(ipaddress.ip_address(address)) if address else ""
+    server.port = port
+    checks = ((HEALTH, server.health, follows.health), (AGENT, server.agent, follows.agent))
+    for which, check, own_port in checks:
+        if check is not None and own_port is not None:
+            work.force(index, which, to=(address or NOWHERE, own_port or port))
+
+
+def changes_ip(fleet: Fleet, work: Work, index: int, address: bytes, who: str, follows: Follows) -> None:
+    """The line of a changed address, and the change; nothing where it is the same."""
+    server = fleet.servers[index]
+    new = str(ipaddress.ip_address(address))
+    if new == server.address:
+        return
+    old = server.address or "(none)"
+    text = f"{full_name(fleet, index)} changed its IP from {old} to {new} by {who}."
+    work.say(LogLine(server.proxy, NOTICE, text))
+    move(fleet, work, index, address, server.port, follows)
+
+
+def changes_fqdn(fleet: Fleet, work: Work, index: int, name: str) -> None:
+    """A server without a name gets that of an SRV record. HAProxy's line has no dot at its end."""
+    server = fleet.servers[index]
+    work.change(index)
+    text = f"{full_name(fleet, index)} changed its FQDN from {server.fqdn or '(null)'} to {name} by 'SRV record'"
+    work.say(LogLine(server.proxy, NOTICE, text))
+    server.fqdn = name
+    server.admin |= Admin.HMAINT
+
+
+def ready(fleet: Fleet, work: Work, index: int, *, said: bool) -> None:
+    """The server has an address: out of MAINT (resolution), if it was there.
+
+    said: HAProxy tells it a second time where the address came from an answer of its own.
+    """
+    server = fleet.servers[index]
+    if not server.admin & Admin.RMAINT:
+        return
+    fleet.administer(work, index, ((False, Admin.RMAINT),))
+    if said:
+        text = f"Server {full_name(fleet, index)} administratively READY thanks to valid DNS answer."
+        work.say(LogLine(server.proxy, NOTICE, text))
