@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.model import Address, Config, ConnectRule, Family, Proxy
+from risefall.config.haproxy.model import Address, Config, ConnectRule, Family, Proxy, is_service
 from risefall.config.haproxy.plan import PlannedServer, first_connect, has_own_port
 from risefall.engine.native import Endpoint
 from risefall.engine.targets import Target, is_static, start_health
@@ -83,7 +83,7 @@ class Seed:
         return Fleet(proxies, servers, self._dialect, self._now_ms)
 
 
-TEXTS = ("name", "address", "fqdn", "init_state", "cookie", "check_addr", "agent_addr")
+TEXTS = ("name", "address", "fqdn", "srv_record", "init_state", "cookie", "check_addr", "agent_addr")
 PROXY_TEXTS = ("name", "balance", "cookie")
 NUMBERS = ("sid", "port", "changed_ms", "slowstart_ms", "maxconn", "maxqueue", "check_port", "agent_port")
 
@@ -150,7 +150,9 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         admin, op = Admin.CMAINT | Admin.FMAINT, Op.STOPPED
     elif planned.init_state in ("down", "fully-down"):
         op = Op.STOPPED
-    if address.family is Family.NAME and target.address is None:
+    service = is_service(address, settings)
+    unresolved = address.family is Family.NAME and target.address is None
+    if unresolved:
         admin, op = admin | Admin.RMAINT, Op.STOPPED
     inet = address.family in (Family.IPV4, Family.IPV6, Family.NAME)
     return ServerState(
@@ -159,7 +161,8 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         sid=0 if planned.proxy.disabled and not config.forced_id else config.id,  # HAProxy numbers the others only
         address=shown(address, target.address),
         port=address.port % PORT_SPAN if inet else 0,
-        fqdn=address.host if address.family is Family.NAME else "",
+        fqdn=address.host if address.family is Family.NAME and not service else "",
+        srv_record=address.host if service else "",
         op=op,
         admin=admin,
         iweight=planned.weight,
@@ -168,6 +171,7 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         health=health,
         agent=agent,
         changed_ms=now_ms,
+        downs=int(unresolved),  # HAProxy counts how it comes into this maintenance at start
         init_state=planned.init_state,
         slowstart_ms=settings.slowstart_ms,
         maxconn=settings.maxconn,

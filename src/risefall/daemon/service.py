@@ -30,6 +30,7 @@ from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Join, Placed, now_ms
 from risefall.daemon.report import Report
+from risefall.daemon.resolving import make_resolvers, sections_of
 from risefall.engine.names import Found, Unresolved, key_of, resolve
 from risefall.engine.native import Record, Statistics, now_ns
 from risefall.engine.targets import Target, TargetBuilder
@@ -137,7 +138,7 @@ class Service:
         found = await resolve(loaded.addresses())
         checks = sum(one.check + one.agent for one in loaded.planned)
         first_ns = now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS
-        builder = TargetBuilder(config, loaded.dialect, found, node=self._node)
+        builder = TargetBuilder(config, loaded.dialect, found, node=self._node, waiting=True)
         targets = builder.build(loaded.planned, now_ns=first_ns)
         refuse_unresolved(targets, found)
         seed = Seed(config, targets, loaded.dialect, now_ms())
@@ -156,12 +157,14 @@ class Service:
         ) as workers:
             placed = Placed(workers, targets)
             self._note_unchecked(targets)
+            sections = sections_of(config.resolvers, targets)
             del loaded, config, targets, builder, found  # the tree and the plan have done their work
             self._loaded = None
             gc.collect()
             self.fleet = seed.grow()
             del seed
             self.join = Join(self.fleet, workers, self.report, placed, self._grower.agent_program)
+            resolvers = await trio.to_thread.run_sync(partial(make_resolvers, sections, self.join, self.report))
             settle_memory()
             try:
                 async with trio.open_nursery() as nursery:
@@ -175,6 +178,8 @@ class Service:
                     nursery.start_soon(self.join.run_pending)
                     nursery.start_soon(self.join.outside.run)
                     nursery.start_soon(self._tick)
+                    for resolver in resolvers:
+                        nursery.start_soon(resolver.run)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
@@ -380,6 +385,8 @@ def refuse_unresolved(targets: Sequence[Target], found: Found) -> None:
     lines = []
     for target in targets:
         address = target.planned.config.address
+        if target.waits:
+            continue
         known = found.get(key_of(address))
         methods = target.planned.config.settings.init_addr.split(",")
         if isinstance(known, Unresolved) and target.address is None and "none" not in methods:

@@ -15,6 +15,8 @@ import trio
 from risefall.config.haproxy.model import Address, Family
 from risefall.engine.native import Endpoint
 
+NOWHERE = Endpoint(4, b"\xff\xff\xff\xff")
+"""Where checks of a server go that has no address yet: nothing can answer there. Its health check is paused anyway."""
 AT_ONCE = 32
 DEADLINE_S = 10.0
 DEFAULT_METHODS = ("last", "libc")

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.model import Config, Family, Proxy, Source
+from risefall.config.haproxy.model import Config, Family, Proxy, Source, is_service
 from risefall.config.haproxy.plan import PlannedServer
 from risefall.engine.external import command_of
 from risefall.engine.layout import NotChecked, raw, site_of
-from risefall.engine.names import Found, Unresolved, endpoint, initial
+from risefall.engine.names import NOWHERE, Found, Unresolved, endpoint, initial
 from risefall.engine.native import CheckSpec, Endpoint, Process, Program
 from risefall.engine.outside import Reach, reach_of
 from risefall.engine.programs import Compiler
@@ -39,6 +39,8 @@ class Target(msgspec.Struct):
     agent: tuple[Program, CheckSpec] | None = None
     why_not: str = ""
     agent_why_not: str = ""
+    waits: bool = False
+    """It starts without an address, in MAINT (resolution)."""
     reach: Reach | None = None
     """How the health check's connections go where the native driver cannot make them."""
 
@@ -119,7 +121,9 @@ def start_paces(planned: PlannedServer) -> list[int]:
 class TargetBuilder:
     """Makes targets for one configuration; programs and rule sets are shared."""
 
-    def __init__(self, config: Config, dialect: Dialect, found: Found, *, node: str) -> None:
+    def __init__(self, config: Config, dialect: Dialect, found: Found, *, node: str, waiting: bool = False) -> None:
+        """waiting: servers that start without an address get checks too, paused until they have one."""
+        self._waiting = waiting
         self._config = config
         self._dialect = dialect
         self._found = found
@@ -159,9 +163,10 @@ class TargetBuilder:
 
     def _target(self, index: int, planned: PlannedServer, group: int, now_ns: int, delays: object) -> Target:
         settings = planned.config.settings
-        resolved = initial(settings.init_addr, planned.config.address, planned.config.address.port, self._found)
+        own = planned.config.address
+        resolved = None if is_service(own, settings) else initial(settings.init_addr, own, own.port, self._found)
         address = resolved if isinstance(resolved, Endpoint) else None
-        target = Target(planned, address)
+        target = Target(planned, address, waits=self._waiting and resolved is None)
         if planned.proxy.disabled:
             target.why_not = target.agent_why_not = "its proxy is disabled"
             return target
@@ -174,14 +179,17 @@ class TargetBuilder:
         if planned.agent:
             first_ns = now_ns + next(delays) * 1_000_000  # type: ignore[call-overload]
             try:
-                target.agent = self._agent(index, planned, first_ns)
+                target.agent = self._agent(target, index, first_ns)
             except NotChecked as why:
                 target.agent_why_not = str(why)
         return target
 
-    def _to(self, planned: PlannedServer, which: int) -> Endpoint:
+    def _to(self, target: Target, which: int) -> Endpoint:
+        planned = target.planned
         address = planned.check_addr if which == HEALTH else planned.agent_addr
         port = planned.check_port if which == HEALTH else planned.agent_port
+        if target.waits and address is planned.config.address:
+            return msgspec.structs.replace(NOWHERE, port=port)
         to = endpoint(address, port, self._found) if address is not None else Unresolved("no address")
         if isinstance(to, Unresolved):
             raise NotChecked(f"no address: {to.why}")
@@ -191,7 +199,7 @@ class TargetBuilder:
         planned = target.planned
         if why := why_unreachable(planned):
             raise NotChecked(why)
-        to = self._to(planned, HEALTH)
+        to = self._to(target, HEALTH)
         compiled = self._compiler.health(planned.rules)
         if not compiled.external:
             target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts)
@@ -205,14 +213,14 @@ class TargetBuilder:
             check_ms=planned.timeout_check_ms or 0,
             rise=planned.rise,
             fall=planned.fall,
-            health=start_health(planned),
+            health=0 if target.waits else start_health(planned),
             tag=tag_of(index, HEALTH),
             first_ns=first_ns,
             spread_pct=self._config.global_.spread_checks_pct,
             group=group,
             weight=planned.weight,
-            paused=planned.disabled,
-            stopped=planned.disabled or planned.init_state in ("down", "fully-down"),
+            paused=planned.disabled or target.waits,
+            stopped=planned.disabled or target.waits or planned.init_state in ("down", "fully-down"),
             late_check_timeout=not self._dialect.exact_check_timeout,
             site=site_of([self._fact(name, planned) for name in compiled.facts]),
             transport=self._transports.transport(planned, compiled.host, self._dialect) if native_way else None,
@@ -222,10 +230,11 @@ class TargetBuilder:
         )
         return compiled.program, spec
 
-    def _agent(self, index: int, planned: PlannedServer, first_ns: int) -> tuple[Program, CheckSpec]:
+    def _agent(self, target: Target, index: int, first_ns: int) -> tuple[Program, CheckSpec]:
+        planned = target.planned
         program = self._compiler.agent(planned.config.settings.agent_send).program
         spec = CheckSpec(
-            to=self._to(planned, AGENT),
+            to=self._to(target, AGENT),
             inter_ms=planned.agent_inter_ms,
             connect_ms=planned.timeout_connect_ms or 0,
             check_ms=planned.timeout_check_ms or 0,

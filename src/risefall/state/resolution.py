@@ -302,6 +302,7 @@ class Resolving:
             changes_fqdn(fleet, work, index, item.target)
         if not item.extra and index not in self._of:
             self._link(index, item.target, work.now_ms)
+        server.mapped_ports = False
         if server.port != item.port:
             move(fleet, work, index, packed(server.address), item.port, wish.follows)
         if server.address:

@@ -109,6 +109,7 @@ class ServerState(msgspec.Struct):
     dynamic: the runtime API has added it. gone: it has been deleted.
     idle_health: the counter of a server without a health check, which commands move all the same (spec §5.4).
     held_weight: the effective weight of before, where it was changed in maintenance: 2.6 shows it until that ends; else -1.
+    srv_record: the name of the SRV records that give it name, port and weight; "" for none.
     warmth: how far a slowstart is, in sixteenths of the weight; 16 when there is none (spec §1.9).
     """
 
@@ -150,6 +151,7 @@ class ServerState(msgspec.Struct):
     idle_health: int = 2
     warmth: int = 16
     held_weight: int = -1
+    srv_record: str = ""
 
 
 class ProxyState(msgspec.Struct):

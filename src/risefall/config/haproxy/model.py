@@ -329,6 +329,11 @@ class Server(msgspec.Struct, frozen=True, gc=False):
     forced_id: bool = False
 
 
+def is_service(address: Address, settings: ServerSettings) -> bool:
+    """Whether an address names SRV records, which fill in host, port and weight while we run."""
+    return bool(settings.resolvers) and address.family is Family.NAME and address.host.startswith("_")
+
+
 class Tracked(msgspec.Struct, frozen=True):
     """`track` resolved to names."""
 

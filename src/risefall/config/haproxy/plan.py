@@ -22,6 +22,7 @@ from risefall.config.haproxy.model import (
     Source,
     Tracked,
     VarRule,
+    is_service,
 )
 
 
@@ -174,6 +175,8 @@ class Loaded(msgspec.Struct):
     def addresses(self) -> Iterator[Address]:
         """Every address that may have to be resolved."""
         for server in self.planned:
+            if is_service(server.config.address, server.config.settings):
+                continue
             yield server.config.address
             for address in (server.check_addr, server.agent_addr):
                 if address is not None:

@@ -27,6 +27,7 @@ from risefall.config.haproxy.model import (
     Section,
     Server,
     VarRule,
+    is_service,
 )
 from risefall.config.haproxy.proxies import ProxyDraft, ServerDraft
 from risefall.config.haproxy.resolvers import DEFAULT, implied, read_resolvers
@@ -364,6 +365,8 @@ class _Reader:
 def has_port(server: ServerDraft | Server, rules: RuleSet) -> bool:
     """Whether a check finds a port (spec §2.5)."""
     settings, address = server.settings, server.address
+    if is_service(address, settings):  # each record brings its own
+        return True
     if settings.addr is not None and settings.addr.family in (Family.UNIX, Family.ABNS):
         return True
     if address.family in (Family.UNIX, Family.ABNS) and settings.addr is None:
