@@ -173,11 +173,10 @@ class Loaded(msgspec.Struct):
     dialect: Dialect
 
     def addresses(self) -> Iterator[Address]:
-        """Every address that may have to be resolved."""
+        """Every address that may have to be looked up before the start."""
         for server in self.planned:
-            if is_service(server.config.address, server.config.settings):
-                continue
-            yield server.config.address
-            for address in (server.check_addr, server.agent_addr):
-                if address is not None:
+            own, settings = server.config.address, server.config.settings
+            waits = is_service(own, settings) or (settings.init_addr and "libc" not in settings.init_addr.split(","))
+            for address in (own, server.check_addr, server.agent_addr):
+                if address is not None and not (waits and address is own):
                     yield address
