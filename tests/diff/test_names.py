@@ -82,6 +82,7 @@ backend hosts
   server-template h 12 _many._tcp.test resolvers r
 """
 BACKENDS = tuple(re.findall(r"^backend (\S+)", CONFIG, re.MULTILINE))
+SEVERAL_NAMES = ("family", "tmpl", "flat")
 SRV = ("_h._tcp.web.test", "SRV")
 
 States = dict[str, dict[str, str]]
@@ -157,8 +158,8 @@ STEPS = [
     Step("silent", silence, GONE),
     Step("after silence", says(""), {"plain/u": "127.0.0.4"}),
     Step("checked", put(chk_A=["127.0.0.2"]), {"checked/c": "127.0.0.2"}),
-    Step("checked moves", put(chk_A=["127.0.0.3"]), {"checked/c": "127.0.0.3", "checked/c status": "DOWN"}),
-    Step("checked comes back", put(chk_A=["127.0.0.2"]), {"checked/c": "127.0.0.2", "checked/c status": "UP"}),
+    Step("checked moves", put(chk_A=["127.0.0.3"]), {"checked/c": "127.0.0.3", "checked/c op": "0"}),
+    Step("checked comes back", put(chk_A=["127.0.0.2"]), {"checked/c": "127.0.0.2", "checked/c op": "2"}),
     Step("checked goes", put(chk_A=[]), {"checked/c": "-"}),
     Step(
         "SRV of two",
@@ -224,9 +225,10 @@ class Side:
     def _play(self, names: NameServer, steps: list[Step]) -> None:
         environment = {"RISEFALL_SOCKET": self.socket_path, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         environment["PYTHONPATH"] = str(Path(__file__).parents[2] / "src")
-        with self.output_path.open("w") as output, subprocess.Popen(
-            self.argv, stdout=output, stderr=subprocess.STDOUT, env=environment
-        ) as process:
+        with (
+            self.output_path.open("w") as output,
+            subprocess.Popen(self.argv, stdout=output, stderr=subprocess.STDOUT, env=environment) as process,
+        ):
             try:
                 for step in steps:
                     step.change(names)
@@ -243,7 +245,7 @@ class Side:
             with contextlib.suppress(OSError):
                 states = self._look()
                 short = {name: state["srv_addr"] for name, state in states.items()}
-                short |= {f"{name} status": state["status"] for name, state in states.items()}
+                short |= {f"{name} op": state["srv_op_state"] for name, state in states.items()}
                 if step.until.items() <= short.items():
                     self.states[step.name] = states
                     return True
@@ -336,5 +338,14 @@ def test_servers_are_the_same(sides: dict[str, Side], step: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_lines_are_the_same(sides: dict[str, Side], backend: str) -> None:
-    """Every line of every backend, with its level, in order."""
-    assert sides["risefall"].logs[backend] == sides["haproxy"].logs[backend]
+    """Every line of every backend, with its level, in order; of several names, the answers may come in any order."""
+    ours, theirs = sides["risefall"].logs[backend], sides["haproxy"].logs[backend]
+    if backend in SEVERAL_NAMES:
+        ours, theirs = sorted(ours, key=server_of), sorted(theirs, key=server_of)
+    assert ours == theirs
+
+
+def server_of(line: str) -> str:
+    """`t1` of a line about it; the order of its own lines stays."""
+    found = re.search(r"/(\w+)", line)
+    return found[1] if found else ""

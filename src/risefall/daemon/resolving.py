@@ -8,7 +8,7 @@ if it comes from where it was asked and repeats number and question. What change
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import dns.asyncquery
@@ -22,62 +22,16 @@ import dns.rdatatype
 import trio
 from dns.asyncbackend import get_backend
 
-from risefall.config.haproxy.model import Address, Family, NameServer, Resolvers, is_service
+from risefall.config.haproxy.model import Address, Family, NameServer, Resolvers
 from risefall.daemon.join import Join, now_ms
 from risefall.daemon.report import Report
-from risefall.engine.targets import Target
 from risefall.state.answers import Answer, Kind, Outcome, Service
-from risefall.state.moving import Follows
 from risefall.state.resolution import Ask, Resolving, Wish
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 PORT = 53
 AT_ONCE = 256
 """Questions under way, of one section; what is beyond waits, and is asked late."""
-
-Sections = list[tuple[Resolvers, list[Wish]]]
-
-
-def sections_of(known: Mapping[str, Resolvers], targets: Sequence[Target]) -> Sections:
-    """What every server wants of its resolvers, by section; servers with numeric addresses want nothing."""
-    wishes: dict[str, list[Wish]] = {}
-    for index, target in enumerate(targets):
-        planned = target.planned
-        name = planned.config.settings.resolvers
-        if name and planned.config.address.family is Family.NAME and not planned.proxy.disabled:
-            wishes.setdefault(name, []).append(wish_of(index, target))
-    return [(known[name], found) for name, found in wishes.items()]
-
-
-def wish_of(index: int, target: Target) -> Wish:
-    planned, settings = target.planned, target.planned.config.settings
-    own = planned.config.address
-    ipv4 = settings.resolve_prefer == "ipv4"
-    return Wish(
-        index,
-        own.host,
-        service=is_service(own, settings),
-        prefer=Kind.A if ipv4 else Kind.AAAA,
-        networks=tuple(ipaddress.ip_network(text) for text in settings.resolve_net),
-        dup_ip=settings.resolve_dup_ip,
-        ignore_weight=settings.resolve_ignore_weight,
-        follows=Follows(
-            health=followed_port(own, planned.check_addr, planned.check_port),
-            agent=followed_port(own, planned.agent_addr, planned.agent_port),
-        ),
-    )
-
-
-def followed_port(own: Address, to: Address | None, port: int) -> int | None:
-    """The port of a check that goes to the server's own address: 0 for the server's, None for a check that goes elsewhere."""
-    if to is not own:
-        return None
-    return 0 if port == own.port else port
-
-
-def make_resolvers(sections: Sections, join: Join, report: Report) -> list[Resolver]:
-    """One for each section. May block, since it reads the machine's own name servers where a section asks for them."""
-    return [Resolver(settings, wishes, join, report) for settings, wishes in sections]
 
 
 def machine_servers(path: Path = RESOLV_CONF) -> list[NameServer]:

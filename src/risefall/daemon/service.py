@@ -15,7 +15,7 @@ import socket
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Join, Placed, now_ms
 from risefall.daemon.report import Report
-from risefall.daemon.resolving import make_resolvers, sections_of
+from risefall.daemon.wishes import Sections, sections_of
 from risefall.engine.names import Found, Unresolved, key_of, resolve
 from risefall.engine.native import Record, Statistics, now_ns
 from risefall.engine.targets import Target, TargetBuilder
@@ -164,7 +164,7 @@ class Service:
             self.fleet = seed.grow()
             del seed
             self.join = Join(self.fleet, workers, self.report, placed, self._grower.agent_program)
-            resolvers = await trio.to_thread.run_sync(partial(make_resolvers, sections, self.join, self.report))
+            resolving = await trio.to_thread.run_sync(self._make_resolving, sections)
             settle_memory()
             try:
                 async with trio.open_nursery() as nursery:
@@ -178,8 +178,8 @@ class Service:
                     nursery.start_soon(self.join.run_pending)
                     nursery.start_soon(self.join.outside.run)
                     nursery.start_soon(self._tick)
-                    for resolver in resolvers:
-                        nursery.start_soon(resolver.run)
+                    for task in resolving:
+                        nursery.start_soon(task)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
@@ -189,6 +189,14 @@ class Service:
             finally:
                 self._last = workers.statistics()
                 self.report.close()
+
+    def _make_resolving(self, sections: Sections) -> list[Callable[[], Awaitable[None]]]:
+        """A task for each section of resolvers that servers use. Reads files, and modules that only few need."""
+        if not sections:
+            return []
+        from risefall.daemon.resolving import Resolver
+
+        return [Resolver(settings, wishes, self.join, self.report).run for settings, wishes in sections]
 
     async def _open_socket(self, nursery: trio.Nursery, timeout_s: float) -> None:
         """The runtime socket; without a place for it the run goes on without, and says so."""

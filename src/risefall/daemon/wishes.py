@@ -1,0 +1,54 @@
+"""Which servers want their names resolved at run time, by whom and how: read off the plan before it goes."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+
+from risefall.config.haproxy.model import Address, Family, Resolvers, is_service
+from risefall.engine.targets import Target
+from risefall.state.answers import Kind
+from risefall.state.moving import Follows
+from risefall.state.resolution import Wish
+
+Sections = list[tuple[Resolvers, list[Wish]]]
+
+
+def sections_of(known: Mapping[str, Resolvers], targets: Sequence[Target]) -> Sections:
+    """What every server wants of its resolvers, by section; servers with numeric addresses want nothing."""
+    wishes: dict[str, list[Wish]] = {}
+    for index, target in enumerate(targets):
+        planned = target.planned
+        name = planned.config.settings.resolvers
+        if name and planned.config.address.family is Family.NAME and not planned.proxy.disabled:
+            wishes.setdefault(name, []).append(wish_of(index, target))
+    return [(known[name], found) for name, found in wishes.items()]
+
+
+def wish_of(index: int, target: Target) -> Wish:
+    planned, settings = target.planned, target.planned.config.settings
+    own = planned.config.address
+    ipv4 = settings.resolve_prefer == "ipv4"
+    return Wish(
+        index,
+        own.host,
+        service=is_service(own, settings),
+        prefer=Kind.A if ipv4 else Kind.AAAA,
+        networks=tuple(ipaddress.ip_network(text) for text in settings.resolve_net),
+        dup_ip=settings.resolve_dup_ip,
+        ignore_weight=settings.resolve_ignore_weight,
+        follows=Follows(
+            health=followed_port(own, planned.check_addr, planned.check_port, settings.port),
+            agent=followed_port(own, planned.agent_addr, planned.agent_port, settings.agent_port or settings.port),
+        ),
+    )
+
+
+def followed_port(own: Address, to: Address | None, port: int, said: int) -> int | None:
+    """The port of a check that goes to the server's own address: 0 for the server's, None for a check that goes elsewhere.
+
+    said: the port that the server line gives the check, 0 for none.
+    """
+    if to is not own:
+        return None
+    return 0 if port == own.port and not said else port

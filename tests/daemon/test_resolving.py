@@ -1,0 +1,140 @@
+"""What a reply means, and a section that asks real name servers on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dns.message
+import pytest
+import trio
+
+from names_kit import NameServer as Played
+from risefall.config.haproxy.dialect import DIALECTS
+from risefall.config.haproxy.model import Address, Family, NameServer, Resolvers
+from risefall.daemon.resolving import Resolver, machine_servers, read_answer
+from risefall.state.answers import Answer, Kind, Outcome, Service
+from risefall.state.fleet import Effects, Fleet
+from risefall.state.resolution import Wish
+from risefall.state.server import Admin, Op, ProxyState, ServerState
+
+HEAD = "id 1\nopcode QUERY\nflags QR {flags}\nrcode {rcode}\n;QUESTION\na.test. IN {kind}\n;ANSWER\n{answer}\n"
+
+
+def reply(answer: str = "", *, kind: str = "A", rcode: str = "NOERROR", flags: str = "", more: str = "") -> Answer:
+    text = HEAD.format(flags=flags, rcode=rcode, kind=kind, answer=answer)
+    message = dns.message.from_text(f"{text};AUTHORITY\n;ADDITIONAL\n{more}\n")
+    return read_answer(message, Kind[kind])
+
+
+def test_addresses() -> None:
+    found = reply("a.test. 5 IN A 127.0.0.1\na.test. 5 IN A 127.0.0.2")
+    assert found.outcome is Outcome.VALID
+    assert sorted(found.addresses) == [b"\x7f\0\0\1", b"\x7f\0\0\2"]
+    assert reply("a.test. 5 IN AAAA ::1", kind="AAAA").addresses == (b"\0" * 15 + b"\1",)
+
+
+def test_an_alias_is_followed() -> None:
+    assert reply("a.test. 5 IN CNAME b.test.\nb.test. 5 IN A 127.0.0.1").addresses == (b"\x7f\0\0\1",)
+
+
+def test_services_and_what_comes_along() -> None:
+    found = reply("a.test. 5 IN SRV 0 512 81 b.test.", kind="SRV", more="b.test. 5 IN A 127.0.0.1\nb.test. 5 IN TXT x")
+    assert found.services == (Service("b.test", 81, 512),)
+    assert found.additional == (("b.test", b"\x7f\0\0\1"),)
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome"),
+    [
+        (lambda: reply(rcode="NXDOMAIN"), Outcome.NX),
+        (lambda: reply(rcode="REFUSED"), Outcome.REFUSED),
+        (lambda: reply(rcode="SERVFAIL"), Outcome.OTHER),
+        (lambda: reply(), Outcome.OTHER),
+        (lambda: reply("a.test. 5 IN A 127.0.0.1", flags="TC"), Outcome.OTHER),
+        (lambda: reply("b.test. 5 IN A 127.0.0.1"), Outcome.OTHER),
+        (lambda: reply("a.test. 5 IN CNAME a.test."), Outcome.OTHER),
+    ],
+)
+def test_what_is_no_answer(found: Callable[[], Answer], outcome: Outcome) -> None:
+    assert found() == Answer(outcome)
+
+
+def test_the_machines_own_name_servers(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(
+        "search a.test\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\nnameserver nonsense\n# nameserver 1.1.1.1\n"
+    )
+    assert [(one.name, one.address.port) for one in machine_servers(path)] == [("10.0.0.1", 53), ("fe80::1%eth0", 53)]
+
+
+class Names:
+    """What a resolver needs of the daemon: effects end here."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.lines: list[str] = []
+        self.said: list[str] = []
+
+    def apply(self, effects: Effects) -> None:
+        self.lines += [line.text for line in effects.lines]
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def made(settings: Resolvers) -> tuple[Names, Resolver]:
+    proxy = ProxyState("b", "backend", 2, "tcp", "roundrobin", 0, 1, False, False, False)
+    server = ServerState("s", 0, 1, "127.0.0.1", 80, "a.test", Op.RUNNING, Admin(0), 1, 1, False, None, None, 0)
+    names = Names(Fleet([proxy], [server], DIALECTS["2.6"], 0))
+    return names, Resolver(settings, [Wish(0, "a.test", prefer=Kind.A)], names, names)  # type: ignore[arg-type]
+
+
+async def wait_for(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not holds():
+            await trio.sleep(0.01)
+
+
+def asking(port: int, **more: int) -> Resolvers:
+    server = NameServer("ns1", Address(Family.IPV4, "127.0.0.1", port))
+    return Resolvers("r", (server,), **{"resolve_ms": 50, "retry_ms": 500, **more})
+
+
+def test_it_asks_and_asks_again() -> None:
+    async def run() -> None:
+        with Played() as played:
+            played.zone["a.test", "A"] = ["127.0.0.7"]
+            names, resolver = made(asking(played.port))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(resolver.run)
+                await wait_for(lambda: names.fleet.servers[0].address == "127.0.0.7")
+                played.zone["a.test", "A"] = ["127.0.0.8"]
+                await wait_for(lambda: names.fleet.servers[0].address == "127.0.0.8")
+                nursery.cancel_scope.cancel()
+            assert names.lines == [
+                "b/s changed its IP from 127.0.0.1 to 127.0.0.7 by r/ns1.",
+                "b/s changed its IP from 127.0.0.7 to 127.0.0.8 by r/ns1.",
+            ]
+
+    trio.run(run)
+
+
+def test_nobody_to_ask() -> None:
+    """It says so, and ends at once: the rest of the daemon goes on."""
+    names, resolver = made(Resolvers("r"))
+    trio.run(resolver.run)
+    assert names.said == ["resolvers r: no name server to ask, so names stay as they are"]
+
+
+def test_silence_is_asked_again() -> None:
+    async def run() -> None:
+        with Played() as played:
+            played.silent.add("a.test")
+            _, resolver = made(asking(played.port, retry_ms=20))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(resolver.run)
+                await wait_for(lambda: played.asked["a.test", "A"] >= 5)
+                nursery.cancel_scope.cancel()
+
+    trio.run(run)
