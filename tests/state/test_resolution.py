@@ -333,3 +333,23 @@ def test_whatever_is_answered(steps: list[tuple[int, Outcome | list[int]]], coun
         for server in names.fleet.servers:
             assert bool(server.address) is not bool(server.admin & Admin.RMAINT)
         assert names.policy.due_ms() is not None
+
+
+def test_thousands_of_names_are_asked_some_at_a_time() -> None:
+    names = Names(*(wish(number, f"n{number}.test") for number in range(300)))
+    asked = []
+    while (due := names.policy.due_ms()) == 0:
+        asks, _ = names.policy.step(due)
+        asked.append(len(asks))
+    assert asked == [128, 128, 44]
+
+
+def test_hundreds_of_servers_keep_their_addresses() -> None:
+    names = Names(*(wish(number) for number in range(200)))
+    names.put("a.test", good(*(f"127.0.1.{number}" for number in range(1, 201))))
+    names.run(0)
+    before = names.addresses()
+    assert len(set(before)) == 200
+    names.put("a.test", good(*(f"127.0.1.{number}" for number in range(200, 0, -1))))
+    assert names.run(3000) == []
+    assert names.addresses() == before

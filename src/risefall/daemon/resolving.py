@@ -1,17 +1,21 @@
 """Asks name servers while the checks run; what follows from their answers, `state.resolution` decides.
 
-One task for each `resolvers` section that servers use, and below it one for each question and name server, which ends
-with its answer or after `timeout retry`. Each question has a socket, and so a port, of its own: an answer is believed only
-if it comes from where it was asked and repeats number and question. What changes goes the way of a command's effects.
+One task for each `resolvers` section that servers use, and below it one for each name server, which takes its replies; a
+name server that is asked over TCP has one for each question. A section needs one descriptor for a name server, however many
+names there are: descriptors belong to the checks. What changes goes the way of a command's effects.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import math
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import dns.asyncquery
+import dns.entropy
 import dns.exception
 import dns.flags
 import dns.message
@@ -30,8 +34,14 @@ from risefall.state.resolution import Ask, Resolving, Wish
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 PORT = 53
-AT_ONCE = 256
-"""Questions under way, of one section; what is beyond waits, and is asked late."""
+PAYLOAD_MAX = 65535
+REPLIES_MAX = 64
+"""Replies that are taken before other tasks get their turn."""
+STREAMS_MAX = 16
+"""Connections to name servers that are asked over TCP, of one section; what waits too long is asked again."""
+
+Fault = Callable[[str], None]
+Answered = Callable[[Ask, Answer, NameServer], None]
 
 
 def machine_servers(path: Path = RESOLV_CONF) -> list[NameServer]:
@@ -50,89 +60,174 @@ def machine_servers(path: Path = RESOLV_CONF) -> list[NameServer]:
     return found
 
 
+class Link:
+    """One name server, asked over UDP. Its port is the kernel's choice, its numbers are random, and the kernel lets through
+    only what comes from where it was asked; a reply counts if its number and question are those of a question that waits.
+    """
+
+    def __init__(self, nameserver: NameServer, payload_bytes: int, fault: Fault) -> None:
+        self.nameserver = nameserver
+        self.answered: Answered | None = None
+        self._payload_bytes = payload_bytes
+        self._fault = fault
+        self._waiting: dict[int, tuple[Ask, dns.message.QueryMessage]] = {}
+        self._numbers: dict[int, int] = {}
+        """The number of the question that a resolution asked last: it can wait for one only, so this is bounded."""
+        self._socket = inet_socket(nameserver.address)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def ask(self, ask: Ask) -> None:
+        """Sends a question; what the last one of the same resolution would bring is void."""
+        self._waiting.pop(self._numbers.pop(ask.number, -1), None)
+        query = query_of(ask, self._payload_bytes)
+        while query.id in self._waiting:
+            query.id = dns.entropy.random_16()
+        try:
+            self._socket.send(query.to_wire())
+        except OSError as error:
+            self._fault(f"cannot ask {self.nameserver.name}: {error.strerror}")
+            return
+        self._waiting[query.id] = ask, query
+        self._numbers[ask.number] = query.id
+
+    async def run(self) -> None:
+        """Takes replies until cancelled, in the order in which they came."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            for _ in range(REPLIES_MAX):
+                try:
+                    data = self._socket.recv(PAYLOAD_MAX)
+                except BlockingIOError:
+                    break
+                except OSError as error:  # an ICMP message: nobody listens there
+                    self._fault(f"cannot ask {self.nameserver.name}: {error.strerror}")
+                    continue
+                self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            reply = dns.message.from_wire(data, ignore_trailing=True)
+        except (dns.exception.DNSException, ValueError) as error:
+            self._fault(f"{self.nameserver.name} sent what is no answer: {error or type(error).__name__}")
+            return
+        ask, query = self._waiting.get(reply.id, (None, None))
+        if ask is None or query is None or not query.is_response(reply):
+            return
+        del self._waiting[reply.id], self._numbers[ask.number]
+        assert self.answered is not None
+        self.answered(ask, read_answer(reply, ask.kind), self.nameserver)
+
+
 class Resolver:
     """One `resolvers` section at work."""
 
     def __init__(self, settings: Resolvers, wishes: list[Wish], join: Join, report: Report) -> None:
+        """Opens a socket for each name server, and reads the machine's own ones where the section asks for them."""
         self.settings = settings
-        self.nameservers = list(settings.nameservers)
         self._join = join
         self._report = report
-        if settings.parse_resolv_conf:
-            try:
-                self.nameservers += machine_servers()
-            except OSError as error:
-                report.say(f"resolvers {settings.name}: cannot read {RESOLV_CONF}: {error.strerror}")
-        if not self.nameservers:
-            report.say(f"resolvers {settings.name}: no name server to ask, so names stay as they are")
-        self.policy = Resolving(settings, wishes, join.fleet, now_ms(), len(self.nameservers))
-        self._limit = trio.CapacityLimiter(AT_ONCE)
-        self._news = trio.Event()
         self._faults: set[str] = set()
+        nameservers = [*settings.nameservers, *self._machine_servers()]
+        self._links = [link for one in nameservers if not one.stream and (link := self._link(one))]
+        self._streams = [one for one in nameservers if one.stream]
+        self._count = len(self._links) + len(self._streams)
+        if not self._count:
+            report.say(f"resolvers {settings.name}: no name server to ask, so names stay as they are")
+        self.policy = Resolving(settings, wishes, join.fleet, now_ms(), self._count)
+        self._limit = trio.CapacityLimiter(STREAMS_MAX)
+        self._news = trio.Event()
+
+    def _machine_servers(self) -> list[NameServer]:
+        if not self.settings.parse_resolv_conf:
+            return []
+        try:
+            return machine_servers()
+        except OSError as error:
+            self._fault(f"cannot read {RESOLV_CONF}: {error.strerror}")
+            return []
+
+    def _link(self, nameserver: NameServer) -> Link | None:
+        try:
+            return Link(nameserver, self.settings.payload_bytes, self._fault)
+        except OSError as error:
+            self._fault(f"name server {nameserver.name} is left out: {error.strerror}")
+            return None
 
     async def run(self) -> None:
         """Asks until cancelled."""
-        async with trio.open_nursery() as nursery:
-            while self.nameservers:
-                now = now_ms()
-                asks, effects = self.policy.step(now)
-                self._join.apply(effects)
-                self._start(nursery, asks)
-                due = self.policy.due_ms()
-                self._news = trio.Event()
-                with trio.move_on_after(max(0, due - now_ms()) / 1000) if due is not None else trio.CancelScope():
-                    await self._news.wait()
-
-    def _start(self, nursery: trio.Nursery, asks: Sequence[Ask]) -> None:
-        for ask in asks:
-            for nameserver in self.nameservers:
-                nursery.start_soon(self._ask, nursery, ask, nameserver)
-
-    async def _ask(self, nursery: trio.Nursery, ask: Ask, nameserver: NameServer) -> None:
-        """One question to one name server."""
-        answer = None
-        async with self._limit:
-            with trio.move_on_after(self.settings.retry_ms / 1000):
-                answer = await self._exchange(ask, nameserver)
-        if answer is None:
+        if not self._count:
             return
-        who = f"{self.settings.name}/{nameserver.name}"
-        asks, effects = self.policy.answer(ask, answer, who, now_ms())
+        try:
+            async with trio.open_nursery() as nursery:
+                for link in self._links:
+                    link.answered = partial(self._answered, nursery)
+                    nursery.start_soon(link.run)
+                await self._ask_what_is_due(nursery)
+        finally:
+            for link in self._links:
+                link.close()
+
+    async def _ask_what_is_due(self, nursery: trio.Nursery) -> None:
+        while True:
+            asks, effects = self.policy.step(now_ms())
+            self._join.apply(effects)
+            self._ask(nursery, asks)
+            due = self.policy.due_ms()
+            self._news = trio.Event()
+            with trio.move_on_after(math.inf if due is None else max(0, due - now_ms()) / 1000):
+                await self._news.wait()
+
+    def _ask(self, nursery: trio.Nursery, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            for link in self._links:
+                link.ask(ask)
+            for nameserver in self._streams:
+                nursery.start_soon(self._ask_stream, nursery, ask, nameserver)
+
+    def _answered(self, nursery: trio.Nursery, ask: Ask, answer: Answer, nameserver: NameServer) -> None:
+        self._faults.clear()
+        asks, effects = self.policy.answer(ask, answer, f"{self.settings.name}/{nameserver.name}", now_ms())
         self._join.apply(effects)
-        self._start(nursery, asks)
+        self._ask(nursery, asks)
         self._news.set()
 
-    async def _exchange(self, ask: Ask, nameserver: NameServer) -> Answer | None:
-        """What came back; None when nothing that could be read did."""
-        try:
-            query = dns.message.make_query(ask.name, dns.rdatatype.RdataType.make(ask.kind))
-            query.use_edns(payload=self.settings.payload_bytes)
-            to = nameserver.address
-            if nameserver.stream:
-                reply = await dns.asyncquery.tcp(query, to.host, port=to.port, backend=get_backend("trio"))
-            else:
-                reply = await dns.asyncquery.udp(
-                    query,
-                    to.host,
-                    port=to.port,
-                    ignore_unexpected=True,
-                    ignore_errors=True,
-                    backend=get_backend("trio"),
-                )
-        except OSError as error:
-            self._fault(f"cannot ask {nameserver.name}: {error.strerror or error}")
-            return None
-        except (dns.exception.DNSException, EOFError, ValueError) as error:
-            self._fault(f"{nameserver.name} was asked for {ask.name}, and failed: {error or type(error).__name__}")
-            return None
-        self._faults.clear()
-        return read_answer(reply, ask.kind)
+    async def _ask_stream(self, nursery: trio.Nursery, ask: Ask, nameserver: NameServer) -> None:
+        """One question over TCP, on a connection of its own; it is given up when it would be asked again."""
+        query, to = query_of(ask, self.settings.payload_bytes), nameserver.address
+        with trio.move_on_after(self.settings.retry_ms / 1000):
+            async with self._limit:
+                try:
+                    reply = await dns.asyncquery.tcp(query, to.host, port=to.port, backend=get_backend("trio"))
+                except (OSError, dns.exception.DNSException, EOFError, ValueError) as error:
+                    self._fault(f"{nameserver.name} was asked over TCP, and failed: {error or type(error).__name__}")
+                    return
+            self._answered(nursery, ask, read_answer(reply, ask.kind), nameserver)
 
     def _fault(self, text: str) -> None:
         """Told once, until something works again."""
         if text not in self._faults:
             self._faults.add(text)
             self._report.say(f"resolvers {self.settings.name}: {text}")
+
+
+def inet_socket(to: Address) -> socket.socket:
+    """A UDP socket that hears one address alone. Raises: OSError."""
+    made = socket.socket(socket.AF_INET if to.family is Family.IPV4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        made.connect(socket.getaddrinfo(to.host, to.port, flags=socket.AI_NUMERICHOST)[0][4])
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def query_of(ask: Ask, payload_bytes: int) -> dns.message.QueryMessage:
+    query = dns.message.make_query(ask.name, dns.rdatatype.RdataType.make(ask.kind))
+    query.use_edns(payload=payload_bytes)
+    return query
 
 
 def read_answer(reply: dns.message.Message, kind: Kind) -> Answer:

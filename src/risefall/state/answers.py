@@ -7,6 +7,7 @@ servers the same addresses must share it. Source: resolvers.c of 2.6; checked on
 
 from __future__ import annotations
 
+import bisect
 from enum import Enum, IntEnum
 
 import msgspec
@@ -32,6 +33,7 @@ class Outcome(Enum):
     OTHER = "unspecified DNS error"
 
 
+IPV4_BYTES = 4
 REMOVED = "entry removed from SRV record"
 
 
@@ -73,42 +75,54 @@ class Item(msgspec.Struct):
 
 
 class Records:
-    """The records of one name."""
+    """The records of one name. items: in HAProxy's order."""
 
     def __init__(self) -> None:
         self.items: list[Item] = []
-        """In HAProxy's order."""
+        self._known: dict[tuple[bytes, str, int], Item] = {}
 
     def take(self, answer: Answer, now_ms: int) -> None:
         """Adds what an answer holds to what is known."""
         for address in answer.addresses:
-            kind = Kind.A if len(address) == 4 else Kind.AAAA
-            self._take(Item(xxh32(address, kind), address, "", 0, 0, now_ms))
+            self._see(address, "", 0, 0, now_ms)
         for service in answer.services:
-            key = xxh32(labels(service.target), Kind.SRV)
-            self._take(Item(key, b"", service.target, service.port, service.weight, now_ms))
-        for name, address in answer.additional:
-            for item in self.items:
-                if item.target and item.target.lower() == name.lower():
-                    item.extra, item.extra_seen_ms = address, now_ms
+            self._see(b"", service.target, service.port, service.weight, now_ms)
+        extras = {name.lower(): address for name, address in answer.additional}
+        for item in self.items if extras else ():
+            if address := extras.get(item.target.lower(), b""):
+                item.extra, item.extra_seen_ms = address, now_ms
 
-    def _take(self, new: Item) -> None:
-        for item in self.items:
-            if (item.data, item.target, item.port) == (new.data, new.target, new.port):
-                item.seen_ms, item.weight = new.seen_ms, new.weight
-                return
-        place = sum(item.key <= new.key for item in self.items)
-        self.items.insert(place, new)
+    def _see(self, data: bytes, target: str, port: int, weight: int, now_ms: int) -> None:
+        item = self._known.get((data, target, port))
+        if item is not None:
+            item.seen_ms, item.weight = now_ms, weight
+            return
+        key = xxh32(data, kind_of(data)) if data else xxh32(labels(target), Kind.SRV)
+        item = self._known[data, target, port] = Item(key, data, target, port, weight, now_ms)
+        bisect.insort_right(self.items, item, key=lambda one: one.key)
 
-    def item_of(self, server: int) -> Item | None:
-        """The record that a server uses."""
-        return next((item for item in self.items if server in item.servers), None)
+    def address(self, data: bytes) -> Item | None:
+        """The record of an address."""
+        return self._known.get((data, "", 0))
+
+    def drop(self, item: Item) -> None:
+        """A record is not believed any more."""
+        self.items.remove(item)
+        del self._known[item.data, item.target, item.port]
+
+    def clear(self) -> None:
+        self.items.clear()
+        self._known.clear()
 
     def let_go(self, server: int) -> None:
         """The server uses none of them any more."""
         for item in self.items:
             if server in item.servers:
                 item.servers.remove(server)
+
+
+def kind_of(address: bytes) -> Kind:
+    return Kind.A if len(address) == IPV4_BYTES else Kind.AAAA
 
 
 def labels(name: str) -> bytes:

@@ -23,13 +23,14 @@ from collections.abc import Iterator
 import msgspec
 
 from risefall.config.haproxy.model import Resolvers
-from risefall.state.answers import REMOVED, Answer, Item, Kind, Outcome, Records
+from risefall.state.answers import REMOVED, Answer, Item, Kind, Outcome, Records, kind_of
 from risefall.state.fleet import Effects, Fleet, Work
 from risefall.state.moving import Follows, changes_fqdn, changes_ip, move, ready
 from risefall.state.server import Admin
 
-IPV4_BYTES = 4
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+ASKS_MAX = 128
+"""Questions of one step: thousands of names must not keep the news of checks waiting."""
 DIVISOR = 256
 """SRV weights go to 65535, HAProxy's to 256."""
 
@@ -129,10 +130,10 @@ class Resolving:
         return None
 
     def step(self, now_ms: int) -> tuple[list[Ask], Effects]:
-        """Asks what is due, and gives up what was asked often enough."""
+        """Asks what is due, and gives up what was asked often enough. Of very many, some at a time: see `due_ms`."""
         work = Work(self._fleet, now_ms)
         asks: list[Ask] = []
-        while (due := self.due_ms()) is not None and due <= now_ms:
+        while len(asks) < ASKS_MAX and (due := self.due_ms()) is not None and due <= now_ms:
             asks.extend(self._look(self.resolutions[heapq.heappop(self._due)[1]], work))
         return asks, work.finish()
 
@@ -212,7 +213,7 @@ class Resolving:
                 for item in one.records.items:
                     for index in [at for at in item.servers if at in group.own]:
                         self._remove(group, index, work)
-            one.records.items.clear()
+            one.records.clear()
         self._rest(one, work)
 
     def _hold_ms(self, status: Outcome) -> int:
@@ -234,8 +235,9 @@ class Resolving:
         if found is None:
             self._lose(index, Outcome.VALID.value, work)
             return
-        one.records.let_go(index)
-        found.servers.append(index)
+        if index not in found.servers:
+            one.records.let_go(index)
+            found.servers.append(index)
         changes_ip(self._fleet, work, index, found.data, who, self._wishes[index].follows)
         ready(self._fleet, work, index, said=True)
 
@@ -244,6 +246,9 @@ class Resolving:
         wish = self._wishes[index]
         servers = self._fleet.servers
         current = packed(servers[index].address)
+        kept = one.records.address(current)
+        if kept is not None and kept.servers == [index] and kind_of(current) is wish.prefer and liked(current, wish):
+            return kept  # nothing can be better, and hundreds of servers may ask hundreds of records
         best: dict[int, Item] = {}
         score_best = -1
         for item in one.records.items:
@@ -280,7 +285,7 @@ class Resolving:
                     for index in [at for at in item.servers if at in group.own]:
                         item.servers.remove(index)
                         self._remove(group, index, work)
-                one.records.items.remove(item)
+                one.records.drop(item)
             elif item.target:
                 for group in one.groups:
                     self._serve(group, item, work)
@@ -351,13 +356,14 @@ class Resolving:
 OTHER_KIND = {Kind.A: Kind.AAAA, Kind.AAAA: Kind.A}
 
 
-def kind_of(address: bytes) -> Kind:
-    return Kind.A if len(address) == IPV4_BYTES else Kind.AAAA
-
-
 def packed(address: str) -> bytes:
     """An address as shown, in network order; b"" for none."""
     return ipaddress.ip_address(address).packed if address else b""
+
+
+def liked(address: bytes, wish: Wish) -> bool:
+    """Whether no address of another network could be better."""
+    return not wish.networks or within(address, wish.networks)
 
 
 def within(address: bytes, networks: tuple[Network, ...]) -> bool:
