@@ -135,7 +135,7 @@ class Service:
         loaded, options = self._loaded, self._options
         assert loaded is not None, "a service runs once"
         config = loaded.config
-        found = await resolve(loaded.addresses())
+        found = await resolve(loaded.addresses(waiting=True))
         checks = sum(one.check + one.agent for one in loaded.planned)
         first_ns = now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS
         builder = TargetBuilder(config, loaded.dialect, found, node=self._node, waiting=True)

@@ -191,6 +191,8 @@ class TargetBuilder:
         if target.waits and address is planned.config.address:
             return msgspec.structs.replace(NOWHERE, port=port)
         to = endpoint(address, port, self._found) if address is not None else Unresolved("no address")
+        if address is not None and is_service(address, planned.config.settings):
+            to = Unresolved("SRV records are only looked up by 'risefall run'")
         if isinstance(to, Unresolved):
             raise NotChecked(f"no address: {to.why}")
         return to

@@ -172,11 +172,12 @@ class Loaded(msgspec.Struct):
     planned: list[PlannedServer]
     dialect: Dialect
 
-    def addresses(self) -> Iterator[Address]:
-        """Every address that may have to be looked up before the start."""
+    def addresses(self, *, waiting: bool = False) -> Iterator[Address]:
+        """Every address that may have to be looked up first. waiting: a server may start without (`init-addr none`)."""
         for server in self.planned:
             own, settings = server.config.address, server.config.settings
-            waits = is_service(own, settings) or (settings.init_addr and "libc" not in settings.init_addr.split(","))
+            without = settings.init_addr and "libc" not in settings.init_addr.split(",")
+            waits = is_service(own, settings) or (waiting and without)
             for address in (own, server.check_addr, server.agent_addr):
                 if address is not None and not (waits and address is own):
                     yield address
