@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from cli_kit import risefall
 
+from cli_kit import risefall
 from risefall.engine.play import OK, Act, Player, When, http_reply
 
 

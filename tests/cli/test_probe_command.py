@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_kit import risefall
 
+from cli_kit import risefall
 from risefall.engine.play import OK, SILENT, Act, Player, When, http_reply
 
 

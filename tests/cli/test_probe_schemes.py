@@ -14,10 +14,10 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
-from cli_kit import risefall
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from certs_kit import ca_path, leaf, server_context
+from cli_kit import risefall
 from risefall.cli.probe_targets import HttpWords, Way, fits, http_rules, option_line, parse_target, rule_set
 from risefall.config.haproxy.dialect import DIALECTS
 from risefall.engine.play import Act, Player, When

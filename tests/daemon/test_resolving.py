@@ -17,6 +17,7 @@ from risefall.state.answers import Answer, Kind, Outcome, Service
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.resolution import Wish
 from risefall.state.server import Admin, Op, ProxyState, ServerState
+from risefall.surfaces.resolvers import COUNTERS, Tally
 
 HEAD = "id 1\nopcode QUERY\nflags QR {flags}\nrcode {rcode}\n;QUESTION\na.test. IN {kind}\n;ANSWER\n{answer}\n"
 
@@ -57,7 +58,7 @@ def test_services_and_what_comes_along() -> None:
     ],
 )
 def test_what_is_no_answer(found: Callable[[], Answer], outcome: Outcome) -> None:
-    assert found() == Answer(outcome)
+    assert (found().outcome, found().addresses) == (outcome, ())
 
 
 def test_the_machines_own_name_servers(tmp_path: Path) -> None:
@@ -68,6 +69,23 @@ def test_the_machines_own_name_servers(tmp_path: Path) -> None:
     assert [(one.name, one.address.port) for one in machine_servers(path)] == [("10.0.0.1", 53), ("fe80::1%eth0", 53)]
 
 
+@pytest.mark.parametrize(
+    ("found", "counter"),
+    [
+        (lambda: reply("a.test. 5 IN A 127.0.0.1"), "valid"),
+        (lambda: reply(rcode="NXDOMAIN"), "nx"),
+        (lambda: reply(rcode="REFUSED"), "refused"),
+        (lambda: reply(rcode="SERVFAIL"), "other"),
+        (lambda: reply(), "any_err"),
+        (lambda: reply("a.test. 5 IN A 127.0.0.1", flags="TC"), "truncated"),
+        (lambda: reply("a.test. 5 IN CNAME a.test."), "cname_error"),
+    ],
+)
+def test_every_reply_is_counted(found: Callable[[], Answer], counter: str) -> None:
+    assert found().count == counter
+    assert counter in COUNTERS
+
+
 class Names:
     """What a resolver needs of the daemon: effects end here."""
 
@@ -75,6 +93,7 @@ class Names:
         self.fleet = fleet
         self.lines: list[str] = []
         self.said: list[str] = []
+        self.tally = Tally("r")
 
     def apply(self, effects: Effects) -> None:
         self.lines += [line.text for line in effects.lines]
@@ -87,7 +106,8 @@ def made(settings: Resolvers) -> tuple[Names, Resolver]:
     proxy = ProxyState("b", "backend", 2, "tcp", "roundrobin", 0, 1, False, False, False)
     server = ServerState("s", 0, 1, "127.0.0.1", 80, "a.test", Op.RUNNING, Admin(0), 1, 1, False, None, None, 0)
     names = Names(Fleet([proxy], [server], DIALECTS["2.6"], 0))
-    return names, Resolver(settings, [Wish(0, "a.test", prefer=Kind.A)], names, names)  # type: ignore[arg-type]
+    tally = names.tally
+    return names, Resolver(settings, [Wish(0, "a.test", prefer=Kind.A)], names, names, tally)  # type: ignore[arg-type]
 
 
 async def wait_for(holds: Callable[[], bool]) -> None:
@@ -112,6 +132,9 @@ def test_it_asks_and_asks_again() -> None:
                 played.zone["a.test", "A"] = ["127.0.0.8"]
                 await wait_for(lambda: names.fleet.servers[0].address == "127.0.0.8")
                 nursery.cancel_scope.cancel()
+            counts = names.tally.nameservers["ns1"]
+            assert counts["update"] == 2
+            assert counts["sent"] >= counts["valid"] >= 2
             assert names.lines == [
                 "b/s changed its IP from 127.0.0.1 to 127.0.0.7 by r/ns1.",
                 "b/s changed its IP from 127.0.0.7 to 127.0.0.8 by r/ns1.",

@@ -192,6 +192,7 @@ class Side:
         self.strange: list[str] = []
         self.states: dict[str, States] = {}
         self.stuck = ""
+        self.resolvers: list[str] = []
 
     @property
     def argv(self) -> list[str]:
@@ -234,6 +235,7 @@ class Side:
                     step.change(names)
                     if not self._reach(step, process):
                         return
+                self.resolvers = [self._command(f"show resolvers{which}") for which in (" r", " keeps", " none")]
             finally:
                 process.terminate()
                 process.wait(10)
@@ -349,3 +351,13 @@ def server_of(line: str) -> str:
     """`t1` of a line about it; the order of its own lines stays."""
     found = re.search(r"/(\w+)", line)
     return found[1] if found else ""
+
+
+def test_counters_are_shown_alike(sides: dict[str, Side]) -> None:
+    """`show resolvers`. How often each has asked is a matter of time; what has never happened is not, late answers aside."""
+
+    def masked(text: str) -> str:
+        return re.sub(r"[1-9]\d*", "#", re.sub(r"outdated: +\d+", "outdated: #", text))
+
+    ours, theirs = (list(map(masked, sides[name].resolvers)) for name in ("risefall", "haproxy"))
+    assert ours == theirs

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, Admin, CheckState, Op, ProxyState, ServerState
 from risefall.status import Status, Verdict
 from risefall.surfaces.calls import Level
+from risefall.surfaces.resolvers import Tally
 
 NOW_MS = 1_000_000
 CHANGED_MS = NOW_MS - 42_500
@@ -157,6 +159,9 @@ class FakeApi:
 
     def info(self) -> Mapping[str, str | int]:
         return {"Version": "2.6.12", "Pid": 4711, "Uptime_sec": 90061}
+
+    def resolvers(self) -> list[Tally]:
+        return [Tally("r", {"ns1": Counter(sent=3, valid=2)}), Tally("empty")]
 
     def now_ms(self) -> int:
         return NOW_MS

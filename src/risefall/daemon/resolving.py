@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from risefall.daemon.join import Join, now_ms
 from risefall.daemon.report import Report
 from risefall.state.answers import Answer, Kind, Outcome, Service
 from risefall.state.resolution import Ask, Resolving, Wish
+from risefall.surfaces.resolvers import Tally
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 PORT = 53
@@ -65,8 +67,9 @@ class Link:
     only what comes from where it was asked; a reply counts if its number and question are those of a question that waits.
     """
 
-    def __init__(self, nameserver: NameServer, payload_bytes: int, fault: Fault) -> None:
+    def __init__(self, nameserver: NameServer, payload_bytes: int, counts: Counter[str], fault: Fault) -> None:
         self.nameserver = nameserver
+        self._counts = counts
         self.answered: Answered | None = None
         self._payload_bytes = payload_bytes
         self._fault = fault
@@ -87,8 +90,10 @@ class Link:
         try:
             self._socket.send(query.to_wire())
         except OSError as error:
+            self._counts["snd_error"] += 1
             self._fault(f"cannot ask {self.nameserver.name}: {error.strerror}")
             return
+        self._counts["sent"] += 1
         self._waiting[query.id] = ask, query
         self._numbers[ask.number] = query.id
 
@@ -110,10 +115,12 @@ class Link:
         try:
             reply = dns.message.from_wire(data, ignore_trailing=True)
         except (dns.exception.DNSException, ValueError) as error:
+            self._counts["invalid"] += 1
             self._fault(f"{self.nameserver.name} sent what is no answer: {error or type(error).__name__}")
             return
         ask, query = self._waiting.get(reply.id, (None, None))
         if ask is None or query is None or not query.is_response(reply):
+            self._counts["outdated"] += 1
             return
         del self._waiting[reply.id], self._numbers[ask.number]
         assert self.answered is not None
@@ -123,9 +130,13 @@ class Link:
 class Resolver:
     """One `resolvers` section at work."""
 
-    def __init__(self, settings: Resolvers, wishes: list[Wish], join: Join, report: Report) -> None:
-        """Opens a socket for each name server, and reads the machine's own ones where the section asks for them."""
+    def __init__(self, settings: Resolvers, wishes: list[Wish], join: Join, report: Report, tally: Tally) -> None:
+        """Opens a socket for each name server, and reads the machine's own ones where the section asks for them.
+
+        tally: counts what is asked, for `show resolvers`.
+        """
         self.settings = settings
+        self._tally = tally
         self._join = join
         self._report = report
         self._faults: set[str] = set()
@@ -150,7 +161,7 @@ class Resolver:
 
     def _link(self, nameserver: NameServer) -> Link | None:
         try:
-            return Link(nameserver, self.settings.payload_bytes, self._fault)
+            return Link(nameserver, self.settings.payload_bytes, self._counts(nameserver), self._fault)
         except OSError as error:
             self._fault(f"name server {nameserver.name} is left out: {error.strerror}")
             return None
@@ -188,7 +199,14 @@ class Resolver:
 
     def _answered(self, nursery: trio.Nursery, ask: Ask, answer: Answer, nameserver: NameServer) -> None:
         self._faults.clear()
-        asks, effects = self.policy.answer(ask, answer, f"{self.settings.name}/{nameserver.name}", now_ms())
+        counts = self._counts(nameserver)
+        if not self.policy.waits_for(ask):
+            counts["outdated"] += 1
+            return
+        who = f"{self.settings.name}/{nameserver.name}"
+        asks, effects = self.policy.answer(ask, answer, who, now_ms())
+        counts[answer.count] += 1
+        counts["update"] += sum(line.text.endswith(f" by {who}.") for line in effects.lines)
         self._join.apply(effects)
         self._ask(nursery, asks)
         self._news.set()
@@ -196,6 +214,7 @@ class Resolver:
     async def _ask_stream(self, nursery: trio.Nursery, ask: Ask, nameserver: NameServer) -> None:
         """One question over TCP, on a connection of its own; it is given up when it would be asked again."""
         query, to = query_of(ask, self.settings.payload_bytes), nameserver.address
+        self._counts(nameserver)["sent"] += 1
         with trio.move_on_after(self.settings.retry_ms / 1000):
             async with self._limit:
                 try:
@@ -204,6 +223,9 @@ class Resolver:
                     self._fault(f"{nameserver.name} was asked over TCP, and failed: {error or type(error).__name__}")
                     return
             self._answered(nursery, ask, read_answer(reply, ask.kind), nameserver)
+
+    def _counts(self, nameserver: NameServer) -> Counter[str]:
+        return self._tally.nameservers.setdefault(nameserver.name, Counter())
 
     def _fault(self, text: str) -> None:
         """Told once, until something works again."""
@@ -234,20 +256,22 @@ def read_answer(reply: dns.message.Message, kind: Kind) -> Answer:
     """A reply as the policy takes it. Anything that is no plain answer to the question is `OTHER`."""
     match reply.rcode():
         case dns.rcode.NXDOMAIN:
-            return Answer(Outcome.NX)
+            return Answer(Outcome.NX, count="nx")
         case dns.rcode.REFUSED:
-            return Answer(Outcome.REFUSED)
+            return Answer(Outcome.REFUSED, count="refused")
         case dns.rcode.NOERROR if not reply.flags & dns.flags.TC:
             pass
-        case _:
-            return Answer(Outcome.OTHER)
+        case code:
+            return Answer(Outcome.OTHER, count="truncated" if code == dns.rcode.NOERROR else "other")
+    if not reply.answer:
+        return Answer(Outcome.OTHER, count="any_err")
     try:
         assert isinstance(reply, dns.message.QueryMessage)
         found = reply.resolve_chaining().answer
     except dns.exception.DNSException:
-        return Answer(Outcome.OTHER)
+        return Answer(Outcome.OTHER, count="cname_error")
     if found is None:
-        return Answer(Outcome.OTHER)
+        return Answer(Outcome.OTHER, count="other")
     if kind is not Kind.SRV:
         return Answer(Outcome.VALID, addresses=tuple(packed_of(record) for record in found))
     services = tuple(Service(name_of(record.target), record.port, record.weight) for record in found)

@@ -30,7 +30,7 @@ from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Join, Placed, now_ms
 from risefall.daemon.report import Report
-from risefall.daemon.wishes import Sections, sections_of
+from risefall.daemon.wishes import Sections, sections_of, tallies_of
 from risefall.engine.names import Found, Unresolved, key_of, resolve
 from risefall.engine.native import Record, Statistics, now_ns
 from risefall.engine.targets import Target, TargetBuilder
@@ -42,6 +42,7 @@ from risefall.state.server import AGENT, HEALTH, MAINT, Op
 from risefall.state.words import status_word
 from risefall.surfaces.calls import Level
 from risefall.surfaces.info import Value
+from risefall.surfaces.resolvers import Tally
 from risefall.surfaces.serve import serve
 
 LEAD_NS = 20_000_000
@@ -105,6 +106,7 @@ class Service:
         self._blamed = 0
         self._node = socket.gethostname()
         self._description = ""
+        self._tallies: dict[str, Tally] = {}
         self.fleet: Fleet
         self._grower: Grower
         self.join: Join
@@ -158,6 +160,7 @@ class Service:
             placed = Placed(workers, targets)
             self._note_unchecked(targets)
             sections = sections_of(config.resolvers, targets)
+            self._tallies = tallies_of(config.resolvers)
             del loaded, config, targets, builder, found  # the tree and the plan have done their work
             self._loaded = None
             gc.collect()
@@ -196,7 +199,11 @@ class Service:
             return []
         from risefall.daemon.resolving import Resolver
 
-        return [Resolver(settings, wishes, self.join, self.report).run for settings, wishes in sections]
+        made: list[Callable[[], Awaitable[None]]] = []
+        for settings, wishes in sections:
+            tally = self._tallies.setdefault(settings.name, Tally(settings.name))
+            made.append(Resolver(settings, wishes, self.join, self.report, tally).run)
+        return made
 
     async def _open_socket(self, nursery: trio.Nursery, timeout_s: float) -> None:
         """The runtime socket; without a place for it the run goes on without, and says so."""
@@ -326,6 +333,10 @@ class Service:
             "description": self._description,
             "DroppedLogs": self.report.dropped,
         }
+
+    def resolvers(self) -> list[Tally]:
+        """The counters of `show resolvers`."""
+        return list(self._tallies.values())
 
     # --- what people ask ------------------------------------------------------------------------------------
 

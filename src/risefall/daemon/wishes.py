@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from risefall.config.haproxy.model import Address, Family, Resolvers, is_service
+from risefall.config.haproxy.resolvers import implied
 from risefall.engine.targets import Target
 from risefall.state.answers import Kind
 from risefall.state.moving import Follows
 from risefall.state.resolution import Wish
+from risefall.surfaces.resolvers import Tally
 
 Sections = list[tuple[Resolvers, list[Wish]]]
 
@@ -52,3 +55,12 @@ def followed_port(own: Address, to: Address | None, port: int, said: int) -> int
     if to is not own:
         return None
     return 0 if port == own.port and not said else port
+
+
+def tallies_of(known: Mapping[str, Resolvers]) -> dict[str, Tally]:
+    """Counters of every section that the file writes, and of its name servers, in order."""
+    return {
+        name: Tally(name, {one.name: Counter() for one in settings.nameservers})
+        for name, settings in known.items()
+        if settings != implied()
+    }

@@ -48,13 +48,15 @@ class Service(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """One reply of a name server. addresses: packed, in network order, of the type that was asked for.
 
-    additional: address records that came along, for targets of `services`.
+    additional: address records that came along, for targets of `services`. count: the counter of `show resolvers` that
+    it moves.
     """
 
     outcome: Outcome
     addresses: tuple[bytes, ...] = ()
     services: tuple[Service, ...] = ()
     additional: tuple[tuple[str, bytes], ...] = ()
+    count: str = "valid"
 
 
 class Item(msgspec.Struct):

@@ -166,12 +166,17 @@ class Resolving:
 
     # --- answers --------------------------------------------------------------------------------------
 
+    def waits_for(self, ask: Ask) -> bool:
+        """Whether an answer to this question still counts."""
+        one = self.resolutions.get(ask.number)
+        return one is not None and one.running and one.serial == ask.serial
+
     def answer(self, ask: Ask, answer: Answer, who: str, now_ms: int) -> tuple[list[Ask], Effects]:
         """One name server has answered. who: `<resolvers>/<nameserver>`."""
         work = Work(self._fleet, now_ms)
-        one = self.resolutions.get(ask.number)
-        if one is None or not one.running or one.serial != ask.serial:
+        if not self.waits_for(ask):
             return [], work.effects
+        one = self.resolutions[ask.number]
         one.answers += 1
         asks: list[Ask] = []
         if answer.outcome is Outcome.VALID:

@@ -15,6 +15,7 @@ from risefall.state.commands import Refused
 from risefall.state.fleet import Effects, Fleet
 from risefall.surfaces.info import Value
 from risefall.surfaces.live import Record
+from risefall.surfaces.resolvers import Tally
 from risefall.surfaces.usage import Usage
 
 
@@ -49,6 +50,9 @@ class Api(Protocol):
 
     def info(self) -> Mapping[str, Value]:
         """Values of `show info`, by its names; `Version` among them."""
+
+    def resolvers(self) -> Sequence[Tally]:
+        """Counters of the sections of resolvers."""
 
     def now_ms(self) -> int:
         """Monotonic, the clock of the fleet's `changed_ms`."""

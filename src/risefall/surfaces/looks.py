@@ -14,6 +14,7 @@ from risefall.state.fleet import Fleet
 from risefall.surfaces.calls import Api, Call, Level, Reply, command, refuse, says
 from risefall.surfaces.csv import BadQuery, parse_query, stat_pieces
 from risefall.surfaces.info import show_info
+from risefall.surfaces.resolvers import NoResolvers, show_resolvers
 from risefall.surfaces.servers_state import NoBackend, conn_pieces, state_pieces
 
 
@@ -121,7 +122,10 @@ def _show_acl(api: Api, call: Call) -> Reply:
 
 
 def _show_resolvers(api: Api, call: Call) -> Reply:
-    return refuse("Can't find that resolvers section") if call.word(0) else Reply()
+    try:
+        return Reply(show_resolvers(api.resolvers(), call.word(0)))
+    except NoResolvers as error:
+        return refuse(str(error))
 
 
 LOOKS = (
@@ -133,7 +137,7 @@ LOOKS = (
     command("show info", "[desc|json|typed]*", "report facts about the process", _show_info),
     command("show map", "[<map>]", "nothing: there are no maps", _show_map),
     command("show peers", "[<section>]", "nothing: there are no peers", _show_peers),
-    command("show resolvers", "[<id>]", "nothing: names are looked up at start", _show_resolvers),
+    command("show resolvers", "[<id>]", "report what name servers were asked", _show_resolvers),
     command("show servers conn", "[<backend>]", "dump connections, which are none", _show_servers_conn),
     command("show servers state", "[<backend>]", "dump servers for a later start", _show_servers_state),
     command("show sess", "[<id>]", "nothing: there are no sessions", _show_sess, Level.OPERATOR),
