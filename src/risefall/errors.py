@@ -25,3 +25,7 @@ class NativeError(RisefallError):
 
 class StartError(RisefallError):
     """Something outside the configuration stops risefall from running, such as a socket in use."""
+
+
+class PeerLost(RisefallError):
+    """A runtime socket cannot be reached, or gave no whole answer in time. Carries the socket and a next step."""

@@ -41,6 +41,7 @@ from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, MAINT, Op
 from risefall.state.words import status_word
 from risefall.surfaces.calls import Level
+from risefall.surfaces.client import usual_socket_path
 from risefall.surfaces.info import Value
 from risefall.surfaces.resolvers import Tally
 from risefall.surfaces.serve import serve
@@ -78,16 +79,6 @@ class Row(msgspec.Struct, frozen=True):
     duration: str
     weight: int
     text: str
-
-
-def usual_socket_path() -> str:
-    """`$RISEFALL_SOCKET`, else /run/risefall/run.sock for root, else $XDG_RUNTIME_DIR/risefall/run.sock; "" for nowhere."""
-    if path := os.environ.get("RISEFALL_SOCKET"):
-        return path
-    if os.geteuid() == 0:
-        return "/run/risefall/run.sock"
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{base}/risefall/run.sock" if base else ""
 
 
 class Service:
