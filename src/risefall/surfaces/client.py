@@ -30,7 +30,7 @@ READ_BYTES = 1 << 16
 ERR = 3
 """The severity `err`; smaller numbers are worse."""
 
-SEVERITY = re.compile(r"(?:\A|(?<=\n\n))\[([0-7])\]: ")
+SEVERITY = re.compile(r"^\[([0-7])\]: ", re.MULTILINE)
 ASK_SEVERITY = "set severity-output number"
 UNKNOWN = "Unknown command"
 
