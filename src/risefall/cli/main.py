@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": "what would be checked: every server with its address, check and pace",
     "check": "checks every server once, prints a table",
     "run": "the daemon: checks for ever, logs, serves its surfaces",
+    "ctl": "commands to a running risefall or HAProxy: drain, maint, ready, weight, show, wait ...",
     "probe": "one check of one target, each step told",
     "demo": "plays backends on loopback and checks them; needs nothing",
 }

@@ -64,7 +64,7 @@ def parse_place(text: str) -> Place:
         return Place(rest if prefix == "unix" else f"\0{rest}")
     if at and prefix in ("ipv4", "ipv6", "tcp", "tcp4", "tcp6"):
         text = rest
-    elif "/" in text:
+    elif text and ("/" in text or ":" not in text):
         return Place(text)
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
