@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from risefall.cli import ctl_change, ctl_show
+from risefall.cli import ctl_change, ctl_raw, ctl_show, ctl_wait
 from risefall.cli.ctl_peers import socket_option
 from risefall.cli.options import duration_s
 
@@ -30,5 +30,5 @@ def command(sockets: tuple[str, ...], timeout_s: float) -> None:
     """
 
 
-for each in (*ctl_change.COMMANDS, ctl_show.show):
+for each in (*ctl_change.COMMANDS, ctl_show.show, ctl_wait.wait, ctl_raw.raw):
     command.add_command(each)

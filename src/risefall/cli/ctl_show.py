@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,8 @@ STYLES = {
     State.DOWN: "red",
     State.UNCHECKED: "",
 }
-RIGHT = frozenset({"ms", "weight", "sessions", "total", "limit", "since", "downs", "down for", "act", "bck", "fails"})
+PIPE_COLUMNS = 200
+RIGHT = frozenset({"ms", "weight", "sessions", "total", "since", "downs", "down for", "act", "bck", "fails"})
 USEFUL_INFO = (
     "Name", "Version", "Pid", "Uptime", "Nbthread", "node", "description", "CurrConns", "CumConns", "Maxconn", "ConnRate",
     "CumReq", "Ulimit-n", "Tasks", "Run_queue", "Idle_pct", "Stopping", "Jobs", "Listeners", "DroppedLogs", "FailedResolutions",
@@ -100,7 +102,6 @@ STAT: tuple[Column, ...] = (
     ("act", lambda row: row.text("act")),
     ("bck", lambda row: row.text("bck")),
     ("sessions", lambda row: row.text("scur")),
-    ("limit", lambda row: row.text("slim")),
     ("total", lambda row: row.text("stot")),
     ("fails", lambda row: row.text("chkfail")),
     ("downs", lambda row: row.text("chkdown")),
@@ -200,9 +201,9 @@ def table_of(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     cells = [(name, [read(row) for row in rows]) for name, read in columns]
     shown = [(name, texts) for name, texts in cells if any(texts) or name in ("server", "name", "status")]
-    for name, _ in shown:
-        last = name == "reason"
-        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold", no_wrap=not last)
+    for name, texts in shown:
+        width = max(len(name), *(len(text) for text in texts)) if name in RIGHT | {"status"} and texts else None
+        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold", min_width=width)
     for place, row in enumerate(rows):
         style = STYLES[row.state]
         table.add_row(*(Text(texts[place], style=style if name == "status" else "") for name, texts in shown))
@@ -267,6 +268,12 @@ def view(client: Client, words: Sequence[str]) -> View:
 # --- on the screen ----------------------------------------------------------------------------------------
 
 
+def _screen() -> Screen:
+    """A terminal as wide as it is; a file or a pipe has no width."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Screen(highlight=False, width=PIPE_COLUMNS) if piped else Screen(highlight=False)
+
+
 def views(clients: Sequence[Client], words: Sequence[str]) -> Iterator[tuple[Client, View]]:
     """Each peer's; one that does not answer is told in place of its table."""
     for client in clients:
@@ -295,7 +302,7 @@ def show_once(clients: Sequence[Client], words: Sequence[str], screen: Screen, *
 
 def watch(clients: Sequence[Client], words: Sequence[str], every_s: float, until: float, *, as_json: bool) -> int:
     """Prints it again and again: in place on a terminal, one after the other elsewhere."""
-    screen = Screen(highlight=False)
+    screen = _screen()
     if as_json or not screen.is_terminal:
         while True:
             worst = show_once(clients, words, screen, as_json=as_json)
@@ -355,6 +362,6 @@ def show(
     """
     clients = clients_of(ctx, sockets)
     if not watching:
-        sys.exit(show_once(clients, words, Screen(highlight=False), as_json=as_json))
+        sys.exit(show_once(clients, words, _screen(), as_json=as_json))
     until = time.monotonic() + duration_s(for_) if for_ else float("inf")
     sys.exit(watch(clients, words, duration_s(every), until, as_json=as_json))

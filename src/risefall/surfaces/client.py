@@ -32,7 +32,8 @@ ERR = 3
 
 SEVERITY = re.compile(r"^\[([0-7])\]: ", re.MULTILINE)
 ASK_SEVERITY = "set severity-output number"
-UNKNOWN = "Unknown command"
+UNKNOWN = re.compile("^Unknown command", re.MULTILINE)
+PAYLOAD_MARK = "<<"
 
 
 def usual_socket_path() -> str:
@@ -108,14 +109,14 @@ class Client:
         if self._tells_severity is None:
             # Asked alone and first, since a peer that does not know it would carry out what stands behind it.
             self._tells_severity = self._exchange(ASK_SEVERITY).strip() == ""
-        whole = "\n".join([line, *payload, ""] if payload else [line])
+        whole = "\n".join([line, *payload, ""]) if line.endswith(PAYLOAD_MARK) else line
         if not self._tells_severity:
             text = self._exchange(whole)
-            return Reply(text.removesuffix("\n"), text.startswith((UNKNOWN, "Permission denied")))
+            return Reply(text.removesuffix("\n"), bool(UNKNOWN.search(text)) or text.startswith("Permission denied"))
         text = self._exchange(f"{ASK_SEVERITY};{whole}").removeprefix("\n")
         severities = [int(digit) for digit in SEVERITY.findall(text)]
         plain = SEVERITY.sub("", text).removesuffix("\n")
-        return Reply(plain, plain.startswith(UNKNOWN) or any(one <= ERR for one in severities))
+        return Reply(plain, bool(UNKNOWN.search(plain)) or any(one <= ERR for one in severities))
 
     def order(self, *words: str) -> Reply:
         """A command that changes something: whoever carries it out says nothing, so any word is a refusal."""

@@ -139,6 +139,24 @@ def read_servers(client: Client) -> list[Row]:
     return [row for row in read_stat(client, SHOW_SERVERS) if row.kind is Kind.SERVER]
 
 
+DRAIN_FLAGS = 0x18
+"""FDRAIN and IDRAIN of srv_admin_state (spec §5.1)."""
+
+
+def read_draining(client: Client) -> frozenset[str]:
+    """Servers in drain, also those whose status does not show it because they are DOWN. Raises: PeerLost."""
+    lines = client.ask("show servers state").text.splitlines()
+    head = next((line for line in lines if line.startswith("# ")), "")
+    columns = head.removeprefix("# ").split()
+    found = set()
+    for line in lines[lines.index(head) + 1 :] if head else ():
+        values = dict(zip(columns, line.split(), strict=False))
+        admin = values.get("srv_admin_state", "")
+        if admin.isdigit() and int(admin) & DRAIN_FLAGS:
+            found.add(f"{values['be_name']}/{values['srv_name']}")
+    return frozenset(found)
+
+
 # --- names ------------------------------------------------------------------------------------------------
 
 
