@@ -96,6 +96,11 @@ static void signal_fd(int fd)
         return;
 }
 
+void rf_nudge(rf_engine *engine)
+{
+    signal_fd(engine->wake_fd);
+}
+
 int32_t queue_push(rf_engine *engine, const struct command *command)
 {
     const uint32_t tail = engine->command_tail;

@@ -574,6 +574,9 @@ void rf_inject(rf_engine *engine, int32_t call, int32_t error, uint32_t times);
 int32_t rf_start(rf_engine *engine, int32_t cpu);
 int32_t rf_stop(rf_engine *engine);
 int32_t rf_running(const rf_engine *engine);
+/* Wakes the thread for one turn and changes nothing else: whoever sees `polls` rise after it knows that the thread moves,
+ * also where no check is due for hours. */
+void rf_nudge(rf_engine *engine);
 /* One turn without a thread (tests, simulators): takes commands, events of the sockets and due timers, sleeps never.
  * Returns when it wants to be called again at the latest, UINT64_MAX: only when a socket or a command calls. */
 uint64_t rf_step(rf_engine *engine, uint64_t now_ns);

@@ -36,9 +36,9 @@ from risefall.daemon.service import Options, Service
 @click.option(
     "--socket",
     "socket_path",
-    metavar="PATH",
+    metavar="PATH|fd@N",
     default="",
-    help="the runtime socket; by default $RISEFALL_SOCKET, else /run/risefall/run.sock",
+    help="the runtime socket; by default systemd's LISTEN_FDS, $RISEFALL_SOCKET, else /run/risefall/run.sock",
 )
 def command(
     files: tuple[str, ...],

@@ -29,6 +29,7 @@ from risefall.daemon.assemble import Seed
 from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Join, Placed, now_ms
+from risefall.daemon.notify import Given, Notifier, Pulse, take_environment, tell_alive, tell_status
 from risefall.daemon.report import Report
 from risefall.daemon.wishes import Sections, sections_of, tallies_of
 from risefall.engine.names import Found, Unresolved, key_of, resolve
@@ -44,7 +45,7 @@ from risefall.surfaces.calls import Level
 from risefall.surfaces.client import usual_socket_path
 from risefall.surfaces.info import Value
 from risefall.surfaces.resolvers import Tally
-from risefall.surfaces.serve import serve
+from risefall.surfaces.serve import INHERITED, inherited, serve
 
 LEAD_NS = 20_000_000
 LEAD_PER_CHECK_NS = 30_000
@@ -98,6 +99,9 @@ class Service:
         self._node = socket.gethostname()
         self._description = ""
         self._tallies: dict[str, Tally] = {}
+        self._given = Given()
+        self._notifier = Notifier("")
+        self._orders = 0
         self.fleet: Fleet
         self._grower: Grower
         self.join: Join
@@ -110,6 +114,9 @@ class Service:
 
         Raises: StartError, NativeError when it cannot start.
         """
+        self._given = take_environment(os.environ, os.getpid())
+        self._notifier = Notifier(self._given.notify)
+        self._notifier.tell("STATUS=looking up names")
         try:
             await self._run(task_status)
         except BaseExceptionGroup as group:
@@ -118,6 +125,7 @@ class Service:
                 raise
             raise first_of(ours) from None
         finally:
+            self._notifier.close()
             self._ended.set()
 
     async def wait_ended(self) -> None:
@@ -165,7 +173,7 @@ class Service:
                     for box in self.report.outboxes:
                         nursery.start_soon(box.run)
                     if options.runtime_socket:
-                        await self._open_socket(nursery, stats_timeout_s)
+                        await self._open_sockets(nursery, stats_timeout_s)
                     workers.start()
                     for worker in range(options.workers):
                         nursery.start_soon(self.join.run_worker, worker)
@@ -178,9 +186,18 @@ class Service:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
                     task_status.started()
+                    self._notifier.tell("READY=1", self._status())
+                    if self._notifier.active:
+                        nursery.start_soon(tell_status, self._notifier, self._status, self._news)
+                    if self._given.watchdog_s:
+                        pulse = Pulse(workers.engines)
+                        nursery.start_soon(
+                            tell_alive, self._notifier, pulse, self._given.watchdog_s / 2, self.report.say
+                        )
                     await trio.sleep_forever() if options.span_s is None else await trio.sleep(options.span_s)
                     nursery.cancel_scope.cancel()
             finally:
+                self._notifier.tell("STOPPING=1", "STATUS=ending")
                 self._last = workers.statistics()
                 self.report.close()
 
@@ -196,18 +213,26 @@ class Service:
             made.append(Resolver(settings, wishes, self.join, self.report, tally).run)
         return made
 
-    async def _open_socket(self, nursery: trio.Nursery, timeout_s: float) -> None:
-        """The runtime socket; without a place for it the run goes on without, and says so."""
-        path = self._options.socket_path or usual_socket_path()
-        if not path:
+    async def _open_sockets(self, nursery: trio.Nursery, timeout_s: float) -> None:
+        """The runtime socket: the one told, else those handed over, else the usual one; without any the run goes on."""
+        handed = [f"{INHERITED}{fd}" for fd in self._given.sockets]
+        told = [self._options.socket_path] if self._options.socket_path else []
+        usual = usual_socket_path()
+        paths = told or handed or ([usual] if usual else [])
+        if not paths:
             self.report.say("no runtime socket: set RISEFALL_SOCKET to a path for it")
-            return
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartError(
-                f"{path}: cannot make its folder: {error.strerror}; set RISEFALL_SOCKET to another path"
-            ) from error
+        for path in paths:
+            await self._open_socket(nursery, path, timeout_s)
+
+    async def _open_socket(self, nursery: trio.Nursery, path: str, timeout_s: float) -> None:
+        """Begins to answer on one. Raises: StartError."""
+        if inherited(path) is None:
+            try:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StartError(
+                    f"{path}: cannot make its folder: {error.strerror}; set RISEFALL_SOCKET to another path"
+                ) from error
 
         async def answer(task_status: trio.TaskStatus[None]) -> None:
             await serve(
@@ -292,6 +317,7 @@ class Service:
         return self.join.record(index, which)
 
     def apply(self, effects: Effects) -> None:
+        self._orders += 1
         self.join.apply(effects)
 
     def now_ms(self) -> int:
@@ -328,6 +354,15 @@ class Service:
     def resolvers(self) -> list[Tally]:
         """The counters of `show resolvers`."""
         return list(self._tallies.values())
+
+    # --- what systemd is told -------------------------------------------------------------------------------
+
+    def _status(self) -> str:
+        return f"STATUS=checking {len(self.fleet.servers)} servers, {self.down()} down"
+
+    def _news(self) -> int:
+        """Rises with everything that may have changed a server."""
+        return self.join.handled + self._orders
 
     # --- what people ask ------------------------------------------------------------------------------------
 

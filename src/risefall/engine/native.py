@@ -542,6 +542,15 @@ class Engine:
         """Makes `fileno` unreadable until there is news; before draining."""
         lib.rf_event_clear(self._pointer)
 
+    def nudge(self) -> None:
+        """Wakes the thread for one turn: `turns` rises soon, or the thread does not move."""
+        lib.rf_nudge(self._pointer)
+
+    @property
+    def turns(self) -> int:
+        """Turns of the thread since the start."""
+        return self.statistics().polls
+
     def rest(self) -> None:
         """Gives back memory that a burst of commands has filled; now and then."""
         lib.rf_rest(self._pointer)

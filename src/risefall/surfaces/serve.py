@@ -1,4 +1,4 @@
-"""Serves the runtime API on a UNIX socket.
+"""Serves the runtime API on a UNIX socket, or on any listening socket that is handed over.
 
 A client that says nothing for the stats timeout, or takes nothing of its answer, is let go; one that comes while all
 places are taken waits in the kernel's backlog. The path is ours from bind to the end: a socket that nobody listens on
@@ -78,6 +78,35 @@ def bind(path: str, mode: int = 0o600) -> socket.socket:
     return listener
 
 
+INHERITED = "fd@"
+
+
+def inherited(name: str) -> int | None:
+    """The descriptor that `fd@N` means; None for a path. Raises: StartError for `fd@` without a number."""
+    if not name.startswith(INHERITED):
+        return None
+    digits = name.removeprefix(INHERITED)
+    if not digits.isascii() or not digits.isdigit():
+        raise StartError(f"{name}: no descriptor; write fd@3 for the one of that number")
+    return int(digits)
+
+
+def adopt(fd: int) -> socket.socket:
+    """A listening socket that whoever started us has opened; its address, mode and end are theirs.
+
+    Raises: StartError where it is none.
+    """
+    try:
+        listener = socket.socket(fileno=fd)
+    except OSError as error:
+        raise StartError(f"fd@{fd}: {error.strerror or error}; is a listening socket handed over there?") from error
+    listener.set_inheritable(False)
+    if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.detach()
+        raise StartError(f"fd@{fd}: is no listening stream socket; a systemd socket unit says ListenStream=, Accept=no")
+    return listener
+
+
 async def serve(
     path: str,
     api: Api,
@@ -92,12 +121,14 @@ async def serve(
     """Answers clients until it is cancelled; tells `started()` once clients may come. Leaves no socket and no path.
 
     Args:
+        path: where to listen; `fd@N` for a socket that is handed over, which stays where it is.
         timeout_s: how long a client may be silent, or leave its answer untaken.
         fault: takes a mistake of our own inside a command; the client is let go, the checks go on.
     Raises: StartError where the path cannot be served.
     """
-    with trio.socket.from_stdlib_socket(bind(path, mode)) as listener:
-        mine = os.lstat(path)
+    fd = inherited(path)
+    with trio.socket.from_stdlib_socket(bind(path, mode) if fd is None else adopt(fd)) as listener:
+        mine = os.lstat(path) if fd is None else None
         try:
             places = trio.Semaphore(clients_max)
             async with trio.open_nursery() as nursery:
@@ -107,7 +138,8 @@ async def serve(
                     client = await _accept(listener)
                     nursery.start_soon(_serve_client, client, Session(api, level), timeout_s, places, fault)
         finally:
-            _unlink(path, mine)
+            if mine is not None:
+                _unlink(path, mine)
 
 
 def _unlink(path: str, mine: os.stat_result) -> None:
