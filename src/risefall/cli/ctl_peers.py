@@ -19,6 +19,12 @@ COMPLETION_TIMEOUT_S = 0.5
 Function = Callable[..., Any]
 
 
+class NoServer(click.ClickException):
+    """A name that means no server. Misuse, but its words say more than the usage would."""
+
+    exit_code = MISUSE
+
+
 class Target(msgspec.Struct, frozen=True):
     """A peer and those of its servers that a command means, in the peer's order; servers is all that it has."""
 
@@ -97,7 +103,7 @@ def pick(servers: Sequence[Row], names: Iterable[str]) -> tuple[list[Row], list[
 def targets_of(clients: Sequence[Client], names: Sequence[str]) -> tuple[list[Target], bool]:
     """What names mean on each peer that answers, and whether a peer did not (which is told).
 
-    Raises: click.ClickException when a name means nothing on a peer, before anything is done on any of them.
+    Raises: NoServer, click.UsageError when a name means nothing on a peer, before anything is done on any of them.
     """
     check_names(names)
     targets, complaints, lost = [], [], False
@@ -112,7 +118,7 @@ def targets_of(clients: Sequence[Client], names: Sequence[str]) -> tuple[list[Ta
         targets.append(Target(client, rows, servers))
         complaints += [f"{label(client, clients)}{no_match(servers, name)}" for name in missing]
     if complaints:
-        raise click.ClickException("\n".join([*complaints, "Nothing was done."]))
+        raise NoServer("\n".join([*complaints, "Nothing was done."]))
     return targets, lost
 
 

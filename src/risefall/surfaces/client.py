@@ -20,8 +20,8 @@ import msgspec
 from risefall.errors import PeerLost
 
 TIMEOUT_S = 5.0
-COMMAND_MAX_BYTES = 16_000
-"""Both peers refuse what does not fit their buffer of 16,384 bytes."""
+COMMAND_MAX_BYTES = 1 << 20
+"""Peers refuse what does not fit their buffer, whose size (16,384 bytes; `tune.bufsize`) is not known here."""
 
 REPLY_MAX_BYTES = 256 << 20
 """More than `show stat typed desc` of a hundred thousand servers."""
@@ -106,10 +106,12 @@ class Client:
 
         Raises: PeerLost when there is no peer, or no whole reply in time.
         """
+        whole = "\n".join([line, *payload, ""]) if line.endswith(PAYLOAD_MARK) else line
+        if len(whole) > COMMAND_MAX_BYTES:
+            raise PeerLost(f"{self.name}: a command of {len(whole)} characters is not sent: too long")
         if self._tells_severity is None:
             # Asked alone and first, since a peer that does not know it would carry out what stands behind it.
             self._tells_severity = self._exchange(ASK_SEVERITY).strip() == ""
-        whole = "\n".join([line, *payload, ""]) if line.endswith(PAYLOAD_MARK) else line
         if not self._tells_severity:
             text = self._exchange(whole)
             return Reply(text.removesuffix("\n"), bool(UNKNOWN.search(text)) or text.startswith("Permission denied"))
@@ -129,8 +131,6 @@ class Client:
     def _exchange(self, text: str) -> str:
         """Everything that the peer says to `text` until it closes."""
         data = f"{text}\n".encode("utf-8", "surrogateescape")
-        if len(data) > COMMAND_MAX_BYTES:
-            raise PeerLost(f"{self.name}: a command of {len(data)} bytes is too long, at most {COMMAND_MAX_BYTES}")
         deadline = time.monotonic() + self.timeout_s
         try:
             with self._connect(deadline) as sock:
