@@ -39,6 +39,13 @@ backend app
   server dead 127.0.0.1:{down} check inter 50ms
 backend web
   server w1 127.0.0.1:{up}
+backend long
+  mode tcp
+  server t1 127.0.0.1:{up}
+frontend in
+  mode tcp
+  bind unix@{folder}/in.sock
+  default_backend long
 """
 
 

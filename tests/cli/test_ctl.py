@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ctl_kit import Peer, ctl, running
+from ctl_kit import Peer, ctl, running, wait_until
 
 from risefall.engine.play import OK, Player
 from risefall.surfaces.peer import State
@@ -145,7 +145,7 @@ def test_show_servers(peer: Peer) -> None:
     lines = done.stdout.splitlines()
     assert done.exit_code == 0
     assert lines[0].split() == ["server", "status", "since", "weight", "sessions", "check", "ms", "reason"]
-    assert [line.split()[0] for line in lines[1:]] == ["app/ap01", "app/ap02", "app/dead", "web/w1"]
+    assert [line.split()[0] for line in lines[1:]] == ["app/ap01", "app/ap02", "app/dead", "web/w1", "long/t1"]
     dead = next(line for line in lines if line.startswith("app/dead"))
     assert "DOWN" in dead
     assert "L4CON" in dead
@@ -175,7 +175,7 @@ def test_show_stat_and_backends(peer: Peer) -> None:
     assert [row["svname"] for row in rows] == ["ap01", "ap02", "dead", "BACKEND"]
     assert (rows[0]["pxname"], rows[0]["act"], rows[0]["tracked"]) == ("app", 1, None)
     lines = peer.ctl("show", "backends").stdout.splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["app/BACKEND", "UP"], ["web/BACKEND", "UP"]]
+    assert [line.split()[:2] for line in lines[1:]] == [[f"{name}/BACKEND", "UP"] for name in ("app", "web", "long")]
 
 
 def test_show_info(peer: Peer) -> None:
@@ -237,6 +237,24 @@ def test_a_drained_server_that_is_down_is_drained(peer: Peer) -> None:
     done = peer.ctl("wait", "app/dead", "--state", "drain", "--sessions", "0", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["status"] == "DOWN"
+
+
+def test_wait_for_the_last_session(peer: Peer) -> None:
+    if peer.name == "risefall":
+        assert peer.ctl("wait", "long/t1", "--sessions", "0").exit_code == 0  # it carries no traffic
+        return
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(peer.folder / "in.sock"))
+        client.sendall(b"GET")
+        wait_until(
+            lambda: "long/t1: no check, 1 sessions" in peer.ctl("wait", "long/t1", "--sessions", "1").stdout,
+            "no session",
+        )
+        peer.ctl("drain", "long/t1")
+        both = ("wait", "long/t1", "--state", "drain", "--sessions", "0", "--every", "20ms")
+        done = peer.ctl(*both, "--timeout", "100ms")
+        assert (done.exit_code, done.stderr) == (1, "long/t1: DRAIN, 1 sessions: not reached within 100ms\n")
+    assert peer.ctl(*both).stdout == "long/t1: DRAIN, 0 sessions\n"
 
 
 def test_wait_for_nothing_is_misuse(peer: Peer) -> None:
@@ -302,6 +320,6 @@ def completions(peer: Peer, words: str, socket_path: str = "") -> list[str]:
 def test_names_are_completed(peer: Peer, tmp_path: Path) -> None:
     assert completions(peer, "risefall ctl drain app/a") == ["app/ap01", "app/ap02"]
     assert completions(peer, f"risefall ctl --socket {peer.socket} ready w", "/nowhere") == ["web/w1"]
-    assert completions(peer, "risefall ctl show servers ") == ["app", "web"]
+    assert completions(peer, "risefall ctl show servers ") == ["app", "long", "web"]
     assert completions(peer, "risefall ctl show back") == ["backends"]
     assert completions(peer, "risefall ctl drain app/a", str(tmp_path / "gone.sock")) == [""]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from risefall.cli.ctl import SUBCOMMANDS as ctl_commands
 from risefall.cli.main import COMMANDS, group
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,8 @@ MARK = "<!-- generated: RISEFALL_WRITE_DOCS=1 pytest tests/cli/test_docs.py -->\
 def generated() -> str:
     """The help of every command, 100 columns wide."""
     parts = []
-    for words in ([], *([name] for name in COMMANDS)):
+    inner = [["ctl", each.name or ""] for each in ctl_commands]
+    for words in ([], *([name] for name in COMMANDS), *inner):
         result = CliRunner().invoke(group, [*words, "--help"], prog_name="risefall", terminal_width=100)
         assert result.exit_code == 0
         parts.append(f"\n### {' '.join(['risefall', *words])}\n\n```\n{result.output.rstrip()}\n```\n")

@@ -44,7 +44,7 @@ KEYS = [
 def test_help_lists_every_command() -> None:
     code, out, _ = risefall("--help")
     assert code == 0
-    for name in ("plan", "check", "run", "probe", "demo"):
+    for name in ("plan", "check", "run", "ctl", "probe", "demo"):
         assert f"  {name} " in out
 
 

@@ -30,5 +30,6 @@ def command(sockets: tuple[str, ...], timeout_s: float) -> None:
     """
 
 
-for each in (*ctl_change.COMMANDS, ctl_show.show, ctl_wait.wait, ctl_raw.raw):
+SUBCOMMANDS = (*ctl_change.COMMANDS, ctl_show.show, ctl_wait.wait, ctl_raw.raw)
+for each in SUBCOMMANDS:
     command.add_command(each)

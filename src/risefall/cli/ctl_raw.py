@@ -56,8 +56,8 @@ def told(words: Sequence[str]) -> Iterable[str]:
 def raw(ctx: click.Context, lines: tuple[str, ...], sockets: tuple[str, ...], as_json: bool) -> None:
     """Sends lines as they are, and prints the replies. Each LINE is one argument; - reads lines from standard input.
 
-    A line is a connection of its own, so `prompt`, `user` and `operator` last for their line only. A refused line ends
-    nothing; the exit code tells of it.
+    A line is a connection of its own, so `user` and `operator` last for their line only, and `prompt` is of no use. A
+    refused line ends nothing; the exit code tells of it.
 
     \b
     Example:
