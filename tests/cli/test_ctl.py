@@ -192,6 +192,8 @@ def test_show_anything_else_is_the_peers_own(peer: Peer) -> None:
     refused = peer.ctl("show", "nonsense")
     assert refused.exit_code == 1
     assert "Unknown command" in refused.stderr
+    assert "risefall ctl show servers nonsense" in refused.stderr
+    assert peer.ctl("show", "web/*", "--json").stdout == peer.ctl("show", "servers", "web", "--json").stdout
     errors = peer.ctl("show", "errors")
     assert errors.exit_code == (0 if peer.name == "haproxy" else 1)
 

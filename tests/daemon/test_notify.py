@@ -79,7 +79,8 @@ def test_ready_comes_once_the_socket_answers_and_stopping_at_the_end(
         words = words_until(manager, "READY=1")
         assert Client(str(run)).ask("show version").text.strip()
         assert words[0].startswith("STATUS=")
-        assert "STATUS=checking 1 servers, 1 down" in words_until(manager, "STATUS=checking 1 servers, 1 down")
+        if (down := "STATUS=checking 1 servers, 1 down") not in words:
+            words_until(manager, down)
         os.kill(pid, signal.SIGTERM)
         assert not any(word.startswith("WATCHDOG") for word in words_until(manager, "STOPPING=1"))
 

@@ -30,8 +30,8 @@ from risefall.cli.ctl_peers import (
 )
 from risefall.cli.options import duration_s, json_option
 from risefall.errors import PeerLost
-from risefall.surfaces.client import Client
-from risefall.surfaces.peer import SHOW_ALL, Kind, Row, State, matching_filter, read_servers, read_stat
+from risefall.surfaces.client import UNKNOWN, Client
+from risefall.surfaces.peer import SHOW_ALL, Kind, Row, State, is_glob, matching_filter, read_servers, read_stat
 
 STYLES = {
     State.UP: "green",
@@ -250,6 +250,8 @@ def view_words(client: Client, words: Sequence[str]) -> View:
     text = reply.text.removesuffix("\n")
     if reply.refused:
         tell(f"{client.name}: {text}")
+        if UNKNOWN.search(text):
+            tell(f"  help: for a backend of that name: risefall ctl show servers {words[0]}")
         return View(Text(""), [], REFUSED)
     return View(Text(text), [{"socket": client.name, "reply": text}])
 
@@ -260,6 +262,8 @@ VIEWS = {"servers": view_servers, "stat": view_stat, "backends": view_backends, 
 def view(client: Client, words: Sequence[str]) -> View:
     """What `show WORDS` shows. `show servers state|conn` is HAProxy's own, and no filter."""
     what, *filters = words or ("servers",)
+    if "/" in what or is_glob(what):
+        return view_servers(client, words)
     if what in VIEWS and filters[:1] not in (["state"], ["conn"]):
         return VIEWS[what](client, filters)
     return view_words(client, words)
