@@ -108,9 +108,9 @@ class Pulse:
         return moved
 
 
-async def tell_status(notifier: Notifier, status: Callable[[], str], news: Callable[[], int]) -> None:
-    """Tells how it stands whenever that is another one; looks only when there was news, so that a steady fleet costs nothing."""
-    seen, told = news(), status()
+async def tell_status(notifier: Notifier, told: str, status: Callable[[], str], news: Callable[[], int]) -> None:
+    """Tells how it stands whenever that differs from what was told; looks only when there was news: a steady fleet is free."""
+    seen = -1
     while True:
         await trio.sleep(STATUS_S)
         if (now := news()) == seen:

@@ -186,9 +186,10 @@ class Service:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
                     task_status.started()
-                    self._notifier.tell("READY=1", self._status())
+                    status = self._status()
+                    self._notifier.tell("READY=1", status)
                     if self._notifier.active:
-                        nursery.start_soon(tell_status, self._notifier, self._status, self._news)
+                        nursery.start_soon(tell_status, self._notifier, status, self._status, self._news)
                     if self._given.watchdog_s:
                         pulse = Pulse(workers.engines)
                         nursery.start_soon(
