@@ -143,7 +143,9 @@ def loop_us(folder: Path, count: int, cpu: int, per_s: int) -> float:
     """CPU microseconds of one vfork, exec and wait of /bin/true in a bare C loop of the same pace: cold caches cost."""
     (folder / "loop.c").write_text(LOOP)
     subprocess.run(["cc", "-O2", "-o", folder / "loop", folder / "loop.c"], check=True)
-    ran = subprocess.run(["taskset", "-c", str(cpu), folder / "loop", str(count), str(per_s)], check=True, capture_output=True)
+    ran = subprocess.run(
+        ["taskset", "-c", str(cpu), folder / "loop", str(count), str(per_s)], check=True, capture_output=True
+    )
     return float(ran.stdout)
 
 

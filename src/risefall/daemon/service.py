@@ -100,6 +100,7 @@ class Service:
         self._description = ""
         self._tallies: dict[str, Tally] = {}
         self._given = Given()
+        self._socket_paths: list[str] = []
         self._notifier = Notifier("")
         self._orders = 0
         self.fleet: Fleet
@@ -224,6 +225,7 @@ class Service:
             self.report.say("no runtime socket: set RISEFALL_SOCKET to a path for it")
         for path in paths:
             await self._open_socket(nursery, path, timeout_s)
+            self._socket_paths.append(path)
 
     async def _open_socket(self, nursery: trio.Nursery, path: str, timeout_s: float) -> None:
         """Begins to answer on one. Raises: StartError."""
@@ -333,7 +335,7 @@ class Service:
         self.join.forget(index)
 
     def sockets(self) -> Sequence[tuple[str, Level]]:
-        return [(self._options.socket_path or usual_socket_path(), Level.ADMIN)]
+        return [(path, Level.ADMIN) for path in self._socket_paths]
 
     def info(self) -> Mapping[str, Value]:
         """Values of `show info`; what belongs to proxying is left at its default."""
