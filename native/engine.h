@@ -80,14 +80,14 @@ struct queue { /* of checks, linked by next_queued */
     uint32_t head, tail, len;
 };
 
-enum { COMMAND_ADD = 1, COMMAND_ORDER = 2, COMMAND_REMOVE = 3, COMMAND_GROUP = 4, COMMAND_REPORT = 5, COMMAND_PROGRAM = 6 };
+enum { COMMAND_ADD = 1, COMMAND_ORDER = 2, COMMAND_REMOVE = 3, COMMAND_GROUP = 4, COMMAND_REPORT = 5, COMMAND_PROGRAM = 6, COMMAND_OBSERVED = 7 };
 struct command {
     uint32_t kind, group;
     int32_t total_weight;
     uint32_t index;
     rf_order order;
     char *path; /* of a RF_SET_TARGET on a UNIX socket; owned */
-    rf_result *result; /* of a report, whose run is group; owned */
+    rf_result *result; /* of a report, whose run is group, or of traffic, which lowers the counter to total_weight; owned */
     rf_program *program; /* of COMMAND_PROGRAM; held */
 };
 

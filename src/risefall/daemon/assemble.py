@@ -19,7 +19,7 @@ from risefall.engine.native import Endpoint
 from risefall.engine.targets import Target, is_static, start_health
 from risefall.state.exchange import Aim
 from risefall.state.fleet import Fleet
-from risefall.state.server import NO_PINS, Admin, CheckState, Op, Pins, ProxyState, ServerState
+from risefall.state.server import NO_PINS, Admin, CheckState, Op, Pins, ProxyState, ServerState, Watch
 
 
 class Seed:
@@ -150,6 +150,9 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         admin, op = Admin.CMAINT | Admin.FMAINT, Op.STOPPED
     elif planned.init_state in ("down", "fully-down"):
         op = Op.STOPPED
+    watch = None
+    if settings.observe != "none" and health is not None:
+        watch = Watch(settings.observe == "layer7", settings.on_error, settings.error_limit)
     service = is_service(address, settings)
     unresolved = address.family is Family.NAME and target.address is None
     if unresolved:
@@ -165,6 +168,7 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         srv_record=address.host if service else "",
         op=op,
         admin=admin,
+        watch=watch,
         iweight=planned.weight,
         uweight=planned.weight,
         backup=planned.backup,

@@ -203,6 +203,9 @@ class Join:
         made = change_of(change)
         if made.to is not None:
             self.outside.move(index << 1 | which, made.to)
+        if change.observed is not None:
+            self._send(partial(self.workers.observed, check, change.observed.ceiling, change.observed.text))
+            return
         self._send(partial(self.workers.command, check, made))
         if change.send is not None:
             self._send(partial(self.workers.set_program, check, self._agent_program(change.send)))

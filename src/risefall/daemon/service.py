@@ -39,6 +39,7 @@ from risefall.engine.workers import Workers
 from risefall.errors import RisefallError, StartError
 from risefall.state import growth
 from risefall.state.fleet import Effects, Fleet
+from risefall.state.observe import Traffic, observe
 from risefall.state.server import AGENT, HEALTH, MAINT, Op
 from risefall.state.words import status_word
 from risefall.surfaces.calls import Level
@@ -325,6 +326,10 @@ class Service:
 
     def now_ms(self) -> int:
         return now_ms()
+
+    def observe(self, index: int, traffic: Traffic) -> None:
+        """Tells what became of one connection or request of a server (`observe`); for whoever has traffic to report."""
+        self.join.apply(observe(self.fleet, index, traffic))
 
     def add_server(self, place: int, name: str, words: Sequence[str]) -> None:
         index = self._grower.add(self.fleet, self.join, place, name, words)

@@ -62,6 +62,13 @@ class Aim(msgspec.Struct, frozen=True, gc=False):
     port: int
 
 
+class Observed(msgspec.Struct, frozen=True, gc=False):
+    """Traffic went wrong too often: the counter is at most `ceiling`, then a failed check counts, with this text (none without)."""
+
+    ceiling: int
+    text: bytes
+
+
 class CheckChange(msgspec.Struct, frozen=True, gc=False):
     """What C must know of one check from now on; None leaves a field alone.
 
@@ -69,6 +76,7 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     enable), else 0. stopped and state_text are facts that a running check reads (disable-on-404, send-state).
     touched: the next result is told even if it is the same as the last (an agent's line acts again).
     aim: where it goes from its next connection on. send: what an agent is sent from now on.
+    observed: what traffic did; nothing else of the change counts then.
     to: another address, in network order, and port; the check is made there at once.
     """
 
@@ -83,3 +91,4 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     aim: Aim | None = None
     send: str | None = None
     to: tuple[bytes, int] | None = None
+    observed: Observed | None = None

@@ -106,6 +106,8 @@ class Fleet:
         unseen = not logged and result.health != check.health
         check.status, check.verdict, check.code = result.status, result.verdict, result.code
         check.health, check.duration_ms, check.text = result.health, result.duration_ms, result.text
+        if server.watch is not None and which == HEALTH and result.verdict in (Verdict.PASSED, Verdict.CONDPASS):
+            server.watch.errors = 0
         proxy = self.proxies[server.proxy]
         news = result.status_changed or result.counter_moved
         final = result.verdict not in (Verdict.UNKNOWN, Verdict.NEUTRAL)

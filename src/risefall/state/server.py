@@ -97,6 +97,16 @@ class CheckState(msgspec.Struct, gc=False):
         return self.health >= self.rise
 
 
+class Watch(msgspec.Struct):
+    """`observe` of one server. errors: bad ones in a row since the last good one. limit_reached: how often; CSV's hanafail."""
+
+    layer7: bool
+    on_error: str
+    limit: int
+    errors: int = 0
+    limit_reached: int = 0
+
+
 class ServerState(msgspec.Struct):
     """One server. health and agent are None where the file asks for no such check.
 
@@ -105,6 +115,7 @@ class ServerState(msgspec.Struct):
     weights: iweight of the file, uweight set last. changed_ms: when op or admin changed last.
     down_ms: time spent DOWN in earlier spells. init_state: word of the file, "" for none.
     ssl_ready: its line has TLS settings, so that `ssl` can be switched.
+    watch: what `observe` and `on-error` ask for, and how it stands.
     needed: another line of the file speaks of it, so it cannot be deleted.
     dynamic: the runtime API has added it. gone: it has been deleted.
     idle_health: the counter of a server without a health check, which commands move all the same (spec §5.4).
@@ -143,6 +154,7 @@ class ServerState(msgspec.Struct):
     mapped_ports: bool = False
     ssl_ready: bool = False
     pins: Pins = NO_PINS
+    watch: Watch | None = None
     needed: bool = False
     dynamic: bool = False
     gone: bool = False

@@ -61,6 +61,8 @@ def clear_counters(fleet: Fleet, record: Callable[[int, int], Fails | None]) -> 
         if server.gone:
             continue
         server.downs = 0
+        if server.watch is not None:
+            server.watch.limit_reached = 0
         for which, check in ((HEALTH, server.health), (AGENT, server.agent)):
             if check is not None and (live := record(index, which)) is not None:
                 check.fails_before = live.fails

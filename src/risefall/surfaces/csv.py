@@ -236,6 +236,8 @@ class Table:
         record = self._record(index, HEALTH)
         cells[AT["chkfail"]] = str(record.fails - check.fails_before if record is not None else 0)
         cells[AT["chkdown"]] = str(server.downs)
+        if server.watch is not None:
+            cells[AT["hanafail"]] = str(server.watch.limit_reached)
         cells[AT["downtime"]] = self._downtime(server, server.op == Op.STOPPED)
         if check.paused:
             return
