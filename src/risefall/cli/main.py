@@ -59,7 +59,7 @@ def show_version(ctx: click.Context, parameter: click.Parameter, value: bool) ->
     from risefall.engine.tls import available as has_tls
 
     regex = "PCRE2" if has_regex() else "no regular expressions: built without libpcre2-dev"
-    tls = "TLS" if has_tls() else "no TLS: built without libssl-dev"
+    tls = "TLS" if has_tls() else "TLS by Python: built without libssl-dev"
     click.echo(f"risefall {version('risefall')} ({regex}, {tls})")
     ctx.exit()
 

@@ -54,12 +54,6 @@ Report = Callable[[Handle, int, Probe], bool]
 # --- which checks ------------------------------------------------------------------------------------------------
 
 
-def inherited_proto(planned: PlannedServer) -> str:
-    """`check-proto`, else the server's own `proto`, where its mode is that of the check."""
-    settings = planned.config.settings
-    return settings.check_proto or settings.proto
-
-
 def split_alpn(text: str) -> tuple[str, ...]:
     """`h2,http/1.1` as names."""
     return tuple(name for name in text.split(",") if name)
@@ -73,6 +67,7 @@ class LegMaker:
         self._settings: ServerSettings = planned.config.settings
         self._http = planned.rules.kind is CheckKind.HTTP
         self._name = server_name(self._settings, host, dialect)
+        self._inherited_proto = self._settings.check_proto or self._settings.proto
         self._dialect = dialect
         self._contexts = contexts
 
@@ -86,7 +81,7 @@ class LegMaker:
         inherits = rule is None or rule.default
         layers = default_layers(self._settings) if inherits else 0
         secure = bool(layers & lib.RF_LAYER_TLS) or (rule is not None and rule.ssl)
-        proto = (rule.proto if rule is not None else "") or (inherited_proto(self._planned) if inherits else "")
+        proto = (rule.proto if rule is not None else "") or (self._inherited_proto if inherits else "")
         named = (rule.alpn if rule is not None else "") or (self._settings.check_alpn if inherits else "")
         alpn = split_alpn(named or (self._settings.alpn if inherits else "")) if secure else ()
         h2 = self._http and proto == H2
@@ -94,7 +89,8 @@ class LegMaker:
         by_alpn = self._http and not proto and speaks and H2 in alpn
         through = layers & ~lib.RF_LAYER_TLS or (rule is not None and (rule.send_proxy or rule.via_socks4))
         if through and (h2 or by_alpn or (secure and not tls.available())):
-            raise NotChecked("HTTP/2 behind send-proxy or via-socks4 is not supported")
+            what = "HTTP/2" if h2 or by_alpn else "TLS without libssl"
+            raise NotChecked(f"{what} behind send-proxy or via-socks4 is not supported")
         sni = rule.sni if rule is not None and rule.sni else self._name if inherits else ""
         options = options_of(self._contexts.settings(self._settings), sni, alpn) if secure else None
         return Leg(options, h2, by_alpn)
@@ -217,9 +213,6 @@ class Outside:
         self._contexts: dict[TlsOptions, ssl.SSLContext] = {}
         self._limit = trio.CapacityLimiter(AT_ONCE)
         self._asked, self._asks = trio.open_memory_channel[tuple[Event, Report]](float("inf"))
-
-    def __len__(self) -> int:
-        return len(self._checks)
 
     def add(self, program: Program, spec: CheckSpec, reach: Reach) -> None:
         """A check that will be asked for by its spec's tag."""

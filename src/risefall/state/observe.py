@@ -30,7 +30,11 @@ class Traffic(Enum):
 
 
 GOOD = (Traffic.CONNECTED, Traffic.RESPONSE_OK)
-CONNECTIONS = (Traffic.CONNECTED, Traffic.CONNECT_FAILED)
+SEEN = {
+    False: frozenset((Traffic.CONNECTED, Traffic.CONNECT_FAILED)),
+    True: frozenset(Traffic) - {Traffic.CONNECTED},
+}
+"""What each layer looks at, by `Watch.layer7`: to layer 7 a connection is no good word, a failed one is a bad word."""
 
 
 def of_status(status: int) -> Traffic:
@@ -51,9 +55,7 @@ def observe(fleet: Fleet, index: int, traffic: Traffic) -> Effects:
     watch, check = server.watch, server.health
     if watch is None or check is None or not check.enabled or check.paused:
         return effects
-    if traffic in CONNECTIONS and watch.layer7 and traffic is Traffic.CONNECTED:
-        return effects
-    if traffic not in CONNECTIONS and not watch.layer7:
+    if traffic not in SEEN[watch.layer7]:
         return effects
     if traffic in GOOD:
         watch.errors = 0
