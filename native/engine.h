@@ -158,8 +158,27 @@ static inline struct check *check_at(const rf_engine *engine, uint32_t index)
     return &engine->chunks[index >> CHUNK_BITS][index & (CHUNK - 1)];
 }
 
-/* engine.c */
+/* Writes a record; in between no reader takes it. */
+static inline void record_begin(struct check *check)
+{
+    __atomic_store_n(&check->seq, check->seq + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static inline void record_end(struct check *check)
+{
+    __atomic_store_n(&check->seq, check->seq + 1, __ATOMIC_RELEASE);
+}
+
+/* commands.c */
 void engine_take(rf_engine *engine, struct command *command);
+void check_free(rf_engine *engine, struct check *check);
+void check_remove(rf_engine *engine, uint32_t index);
+
+/* engine.c */
+void check_set_timer(rf_engine *engine, uint32_t index);
+int32_t check_count(const struct check *check, const rf_result *result, bool agent); /* where a result takes the counter */
+void check_tell(rf_engine *engine, uint32_t index, const rf_result *before, int32_t health_before, bool agent);
 void check_over(rf_engine *engine, uint32_t index, const rf_result *result, bool timed_out);
 bool check_may_start(rf_engine *engine, uint32_t index);
 void check_give_up(rf_engine *engine, uint32_t index); /* ends a run without a verdict, wherever it is made */

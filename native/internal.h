@@ -245,7 +245,6 @@ void expect_suffix(rf_probe *probe, const struct compiled *rule);
 
 /* wheel.c */
 void wheel_push(rf_wheel *wheel, uint32_t timer, uint64_t due_ms);
-bool wheel_grow(rf_wheel *wheel, uint32_t timers_max);
 
 /* histogram.c */
 void histogram_add(rf_histogram *histogram, uint64_t us);

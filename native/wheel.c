@@ -16,7 +16,7 @@ enum { SEARCH_MAX = 32 }; /* timers looked at to sleep longer */
 struct node {
     uint64_t due_ms;
     uint32_t next, prev;
-    uint32_t bucket; /* level * BUCKETS + index, or RF_NONE */
+    uint32_t bucket; /* 1 + level * BUCKETS + index, or 0 while it is not set, so that memory nobody touched is right */
 };
 struct bucket {
     uint32_t head, tail;
@@ -37,7 +37,9 @@ rf_wheel *rf_wheel_new(uint32_t timers_max, uint64_t now_ms)
     wheel->base_ms = now_ms;
     for (uint32_t i = 0; i < LEVELS * BUCKETS; i++)
         wheel->buckets[i] = (struct bucket){RF_NONE, RF_NONE};
-    if (!wheel_grow(wheel, timers_max)) {
+    wheel->timers_max = timers_max;
+    wheel->nodes = calloc(timers_max, sizeof *wheel->nodes);
+    if (wheel->nodes == NULL) {
         rf_wheel_free(wheel);
         return NULL;
     }
@@ -50,20 +52,6 @@ void rf_wheel_free(rf_wheel *wheel)
         return;
     free(wheel->nodes);
     free(wheel);
-}
-
-bool wheel_grow(rf_wheel *wheel, uint32_t timers_max)
-{
-    if (timers_max <= wheel->timers_max)
-        return true;
-    struct node *nodes = realloc(wheel->nodes, (size_t)timers_max * sizeof *nodes);
-    if (nodes == NULL)
-        return false;
-    for (uint32_t i = wheel->timers_max; i < timers_max; i++)
-        nodes[i] = (struct node){0, RF_NONE, RF_NONE, RF_NONE};
-    wheel->nodes = nodes;
-    wheel->timers_max = timers_max;
-    return true;
 }
 
 static uint32_t bucket_for(const rf_wheel *wheel, uint64_t due_ms)
@@ -88,11 +76,11 @@ static void mark(rf_wheel *wheel, uint32_t bucket, bool filled)
 void wheel_push(rf_wheel *wheel, uint32_t timer, uint64_t due_ms)
 {
     struct node *node = &wheel->nodes[timer];
-    RF_ASSERT(node->bucket == RF_NONE);
+    RF_ASSERT(node->bucket == 0);
     node->due_ms = due_ms < wheel->base_ms ? wheel->base_ms : due_ms;
     const uint32_t index = bucket_for(wheel, node->due_ms);
     struct bucket *bucket = &wheel->buckets[index];
-    node->bucket = index;
+    node->bucket = index + 1;
     node->next = RF_NONE;
     node->prev = bucket->tail;
     if (bucket->tail == RF_NONE)
@@ -107,9 +95,9 @@ void rf_wheel_unset(rf_wheel *wheel, uint32_t timer)
 {
     RF_ASSERT(timer < wheel->timers_max);
     struct node *node = &wheel->nodes[timer];
-    if (node->bucket == RF_NONE)
+    if (node->bucket == 0)
         return;
-    struct bucket *bucket = &wheel->buckets[node->bucket];
+    struct bucket *bucket = &wheel->buckets[node->bucket - 1];
     if (node->prev == RF_NONE)
         bucket->head = node->next;
     else
@@ -119,8 +107,8 @@ void rf_wheel_unset(rf_wheel *wheel, uint32_t timer)
     else
         wheel->nodes[node->next].prev = node->prev;
     if (bucket->head == RF_NONE)
-        mark(wheel, node->bucket, false);
-    node->bucket = RF_NONE;
+        mark(wheel, node->bucket - 1, false);
+    node->bucket = 0;
 }
 
 void rf_wheel_set(rf_wheel *wheel, uint32_t timer, uint64_t due_ms)
@@ -139,8 +127,8 @@ static void cascade(rf_wheel *wheel, uint32_t level)
     while (timer != RF_NONE) { /* from the last to the first, each to the front: their order stays */
         struct node *node = &wheel->nodes[timer];
         const uint32_t before = node->prev;
-        node->bucket = bucket_for(wheel, node->due_ms);
-        struct bucket *bucket = &wheel->buckets[node->bucket];
+        node->bucket = 1 + bucket_for(wheel, node->due_ms);
+        struct bucket *bucket = &wheel->buckets[node->bucket - 1];
         node->prev = RF_NONE;
         node->next = bucket->head;
         if (bucket->head == RF_NONE)
@@ -148,7 +136,7 @@ static void cascade(rf_wheel *wheel, uint32_t level)
         else
             wheel->nodes[bucket->head].prev = timer;
         bucket->head = timer;
-        mark(wheel, node->bucket, true);
+        mark(wheel, node->bucket - 1, true);
         timer = before;
     }
 }

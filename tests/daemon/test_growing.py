@@ -9,6 +9,7 @@ import trio
 from daemon_kit import running, status, until
 
 from risefall.daemon.service import Service
+from risefall.engine import workers
 from risefall.engine.play import OK, Act, Player, Then, When, http_reply
 from risefall.surfaces.calls import Level
 from risefall.surfaces.runtime import Session
@@ -95,16 +96,17 @@ def test_an_address_counts_from_the_next_check_on(player: Player) -> None:
     trio.run(scenario)
 
 
-def test_there_is_no_room_for_ever() -> None:
+def test_there_is_no_room_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal leaves nothing behind."""
+    monkeypatch.setattr(workers, "CHECKS_MIN", 100)
 
     async def scenario() -> None:
         async with running(f"{HTTP}backend b\n  server s1 127.0.0.1:1\n") as service:
-            for number in range(1100):
+            for number in range(200):
                 reply = say(service, f"add server b/n{number} 127.0.0.1:1 check inter 60s\n")
                 if reply != "New server registered.\n\n":
                     break
-            assert "no room for another check" in reply
+            assert "no room for more than 100 checks" in reply
             assert service.fleet.count == number + 1
             assert say(service, f"del server b/n{number}\n") == "No such server.\n"
 

@@ -19,14 +19,13 @@ from risefall.daemon.join import Join, now_ms
 from risefall.engine.names import Found
 from risefall.engine.native import Program, now_ns
 from risefall.engine.targets import Target, TargetBuilder
-from risefall.engine.workers import GROWTH
 from risefall.errors import NativeError
 from risefall.state import growth
 from risefall.state.commands import Refused
 from risefall.state.fleet import Fleet
 from risefall.state.server import Admin, Op, ServerState
 
-BUSY = f"risefall has no room for another check now; {GROWTH} more than the configuration's fit"
+BUSY = "risefall has too much to do for another check just now: try again"
 DEFAULT_WEIGHT = 1
 """What 2.6 shows as the weight of an added server until its maintenance ends."""
 

@@ -11,15 +11,17 @@ from risefall.engine.native import Change, CheckSpec, Engine, Event, Handle, Pro
 
 SPARE_DESCRIPTORS = 64
 SLOTS_MAX = 16_384
-GROWTH = 1024
-"""Room for checks that come later."""
+SLOTS_SPARE = 1024
+"""Slots that there are at least, if descriptors allow: a configuration may grow. Those that are not used cost nothing."""
+CHECKS_MIN, GROUPS_MIN = 1 << 18, 1 << 16
+"""Room for the checks and proxies of configurations to come; it costs memory only where it is used."""
 
 
 def slots_for(checks: int, wanted: int = 0) -> int:
-    """Slots = min(checks, soft limit of descriptors - 64, 16,384), unless told; never more than the descriptors allow."""
+    """Slots: as told, else enough for twice the checks up to 16,384; never more than the soft limit of descriptors - 64."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = max(1, (soft if soft != resource.RLIM_INFINITY else SLOTS_MAX + SPARE_DESCRIPTORS) - SPARE_DESCRIPTORS)
-    return max(1, min(wanted or min(checks, SLOTS_MAX), allowed))
+    return max(1, min(wanted or min(max(2 * checks, SLOTS_SPARE), SLOTS_MAX), allowed))
 
 
 class CheckId(msgspec.Struct, frozen=True, gc=False):
@@ -35,10 +37,19 @@ class Workers:
     def __init__(
         self, count: int, checks: int, *, slots: int = 0, bufsize: int = 16384, groups: int = 0, gather_us: int = 1500
     ) -> None:
+        """checks, groups: as many as there are now; there is room for twice as many, and for a few hundred thousand."""
         each = -(-checks // count)
         share = max(1, slots_for(checks, slots) // count)
+        self.groups = max(2 * groups, GROUPS_MIN)
+        self.bufsize = bufsize
         self.engines = [
-            Engine(checks_max=each + GROWTH, slots=share, bufsize=bufsize, groups=groups, gather_us=gather_us)
+            Engine(
+                checks_max=max(2 * each, CHECKS_MIN),
+                slots=share,
+                bufsize=bufsize,
+                groups=self.groups,
+                gather_us=gather_us,
+            )
             for _ in range(count)
         ]
         self._next = 0
