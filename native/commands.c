@@ -199,7 +199,7 @@ int32_t rf_add(rf_engine *engine, rf_program *program, const rf_check *from, con
         return rf_refuse(RF_BAD, EINVAL, "a check with an impossible address, pace or program");
     const uint32_t index = take_index(engine);
     if (index == RF_NONE)
-        return rf_refuse(RF_FULL, 0, "no room for more than %u checks", engine->options.checks_max);
+        return rf_refuse(RF_FULL, ENOSPC, "no room for more than %u checks", engine->options.checks_max);
     struct check *check = check_at(engine, index);
     if (!fill(engine, check, program, from, site, site_len)) {
         engine->free_checks[engine->free_len++] = index;

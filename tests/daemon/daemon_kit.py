@@ -37,7 +37,8 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 async def running(text: str, dialect: str = "2.6", **options: object) -> AsyncIterator[Service]:
     """The service while it runs; `log` is `none` and there is no socket unless asked for."""
     asked: dict[str, object] = {"log": "none", "runtime_socket": False, **options}
-    service = Service(loaded(text, dialect), Options(**asked))  # type: ignore[arg-type]
+    reread = asked.pop("reread", None)
+    service = Service(loaded(text, dialect), Options(**asked), reread)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         await nursery.start(service.run)
         yield service

@@ -61,7 +61,7 @@ def test_orders_that_find_the_queue_full_wait_in_order(player: Player, monkeypat
 
     async def scenario() -> None:
         async with running(f"{TEXT}  server s1 127.0.0.1:{port} check\n") as service:
-            await until(lambda: service.join.handled > 0, "the first result")
+            await until(lambda: service.handled > 0, "the first result")
             monkeypatch.setattr(Workers, "command", sometimes)
             for word in ("maint", "ready", "maint", "ready"):
                 service.apply(set_state(service.fleet, 0, word, service.now_ms()))

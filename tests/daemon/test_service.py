@@ -129,9 +129,9 @@ def test_a_steady_fleet_costs_python_nothing(player: Player, workers: int) -> No
             def finished() -> int:
                 return sum(one.finished for one in service.join.workers.statistics())
 
-            handled, before = service.join.handled, finished()
+            handled, before = service.handled, finished()
             await until(lambda: finished() > before + 300, "300 checks more")
-            assert service.join.handled == handled
+            assert service.handled == handled
 
     trio.run(scenario)
 

@@ -160,6 +160,9 @@ class FakeApi:
     def info(self) -> Mapping[str, str | int]:
         return {"Version": "2.6.12", "Pid": 4711, "Uptime_sec": 90061}
 
+    async def reload(self) -> str:
+        return "3 servers as before"
+
     def resolvers(self) -> list[Tally]:
         return [Tally("r", {"ns1": Counter(sent=3, valid=2)}), Tally("empty")]
 

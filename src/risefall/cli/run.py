@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import click
 import trio
@@ -54,7 +55,7 @@ def command(
 ) -> None:
     """Checks every server for ever, as HAProxy would, and tells what changes.
 
-    SIGTERM and Ctrl-C end it. The runtime socket takes HAProxy's commands: show stat, show servers state, set server ...
+    SIGTERM and Ctrl-C end it, SIGHUP reads the configuration again. The runtime socket takes HAProxy's commands: show stat, show servers state, set server ...
 
     \b
     Example:
@@ -69,7 +70,8 @@ def command(
         as_json=as_json,
         socket_path=socket_path,
     )
-    service = Service(load(files, dialect, strict), options)
+    again = None if "-" in files else partial(load, files, dialect, strict)
+    service = Service(load(files, dialect, strict), options, again)
     trio.run(service.run)
     if log != "none" or stats:
         click.echo(service.summary(), err=True)

@@ -5,6 +5,7 @@ Source: spec/haproxy-checks.md §1.2, §1.5, §1.8, §1.10, §7.3 (ids), §7.5.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from array import array
 from collections.abc import Sequence
@@ -30,11 +31,17 @@ class Seed:
     """
 
     def __init__(self, config: Config, targets: Sequence[Target], dialect: Dialect, now_ms: int) -> None:
-        """Every proxy in configuration order, every server in the order of the plan."""
+        """Every proxy in configuration order, every server in the order of the plan.
+
+        marks: of each server, what the file says of it; the same after a reload where that is the same.
+        """
         proxies = [proxy_state(proxy, now_ms) for proxy in config.proxies]
         places = {id(proxy): place for place, proxy in enumerate(config.proxies)}
         tracks, trackers = links(targets)
         used = named_servers(config)
+        self.marks = array("Q")
+        self._places = array("L")
+        self._links = tracks, trackers
         packed = bytearray()
         ends = array("Q")
         encode = msgspec.msgpack.Encoder().encode
@@ -44,11 +51,12 @@ class Seed:
             if not proxy.count:
                 proxy.first = index
             proxy.count += 1
-            server = server_state(target, place, now_ms)
-            server.tracks = tracks.get(index, -1)
-            server.trackers = tuple(trackers.get(index, ()))
-            server.needed = bool(server.trackers) or (proxy.name, server.name) in used
-            packed += encode(folded(server, TEXTS))
+            server = server_state(target, 0, 0)
+            server.needed = index in trackers or (proxy.name, server.name) in used
+            self._places.append(place)
+            line = encode(folded(server, TEXTS))
+            self.marks.append(mark_of(line, target))
+            packed += line
             ends.append(len(packed))
         self._proxies = encode([folded(proxy, PROXY_TEXTS) for proxy in proxies])
         self._servers = bytes(packed)
@@ -57,7 +65,20 @@ class Seed:
         self._now_ms = now_ms
 
     def grow(self) -> Fleet:
-        """The fleet. Texts and numbers that many servers share are shared again."""
+        """The fleet."""
+        return Fleet(self.proxies(), self.servers(), self._dialect, self._now_ms)
+
+    def proxies(self) -> list[ProxyState]:
+        """The proxies."""
+        proxies = msgspec.msgpack.decode(self._proxies, type=list[ProxyState])
+        for proxy in proxies:
+            for name in PROXY_TEXTS:
+                setattr(proxy, name, unfold(getattr(proxy, name)))
+        return proxies
+
+    def servers(self) -> list[ServerState]:
+        """The servers. Texts and numbers that many of them share are shared again."""
+        tracks, trackers = self._links
         decode = msgspec.msgpack.Decoder(ServerState).decode
         view = memoryview(self._servers)
         texts: dict[str, str] = {}
@@ -65,8 +86,11 @@ class Seed:
         pins: dict[Pins, Pins] = {NO_PINS: NO_PINS}
         servers = []
         begin = 0
-        for end in self._ends:
+        for index, end in enumerate(self._ends):
             server = decode(view[begin:end])
+            server.proxy, server.changed_ms = self._places[index], self._now_ms
+            if tracks:
+                server.tracks, server.trackers = tracks.get(index, -1), tuple(trackers.get(index, ()))
             for name in TEXTS:
                 text = unfold(getattr(server, name))
                 setattr(server, name, texts.setdefault(text, text))
@@ -76,16 +100,19 @@ class Seed:
             server.pins = pins.setdefault(server.pins, server.pins)
             servers.append(server)
             begin = end
-        proxies = msgspec.msgpack.decode(self._proxies, type=list[ProxyState])
-        for proxy in proxies:
-            for name in PROXY_TEXTS:
-                setattr(proxy, name, unfold(getattr(proxy, name)))
-        return Fleet(proxies, servers, self._dialect, self._now_ms)
+        return servers
 
 
 TEXTS = ("name", "address", "fqdn", "srv_record", "init_state", "cookie", "check_addr", "agent_addr")
 PROXY_TEXTS = ("name", "balance", "cookie")
 NUMBERS = ("sid", "port", "changed_ms", "slowstart_ms", "maxconn", "maxqueue", "check_port", "agent_port")
+
+
+def mark_of(line: bytes, target: Target) -> int:
+    """What the file says of a server, in 64 bits."""
+    track = target.planned.track
+    tracked = b"" if track is None else f"{track.backend}/{track.server}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(line + b"\0" + tracked, digest_size=8).digest(), "little")
 
 
 PORT_SPAN = 1 << 16

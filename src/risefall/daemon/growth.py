@@ -43,10 +43,11 @@ def without_servers(config: Config) -> Config:
 class Grower:
     """Makes servers for the fleet of one configuration. The order of its proxies is the fleet's."""
 
-    def __init__(self, config: Config, dialect: Dialect, found: Found, *, node: str) -> None:
+    def __init__(self, config: Config, dialect: Dialect, found: Found, *, node: str, groups: Sequence[int]) -> None:
+        """groups: the engine's group of each proxy."""
         self._config = without_servers(config)
         self._dialect = dialect
-        self._builder = TargetBuilder(self._config, dialect, found, node=node)
+        self._builder = TargetBuilder(self._config, dialect, found, node=node, groups=groups)
 
     def agent_program(self, send: str) -> Program:
         """What an agent-check does that sends a text."""

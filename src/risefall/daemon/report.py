@@ -61,6 +61,13 @@ def wall_time() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class Following(msgspec.Struct, frozen=True):
+    """Where the lines of one configuration go. names: of its proxies, and what they are."""
+
+    names: list[tuple[str, str]]
+    logger: Logger | None
+
+
 class Report:
     """Everything that leaves the daemon as text. where: `config`, `stderr` or `none`."""
 
@@ -69,19 +76,34 @@ class Report:
         self._pid = os.getpid()
         self.stdout = Outbox(STDOUT) if as_json else None
         self.stderr = Outbox(STDERR)
-        self._names = [(proxy.name, "proxy" if proxy.kind == "listen" else proxy.kind) for proxy in config.proxies]
+        self._names: list[tuple[str, str]] = []
         self.logger: Logger | None = None
-        if where == "config":
-            global_ = config.global_
-            self.logger = Logger(
-                [proxy.logs for proxy in config.proxies],
-                tags=[proxy.log_tag or global_.log_tag or "risefall" for proxy in config.proxies],
-                send_hostname=global_.log_send_hostname,
-                pid=self._pid,
-                clock=lambda: datetime.datetime.now().timestamp(),
-            )
-            for warning in self.logger.warnings:
-                self.say(warning)
+        self._dropped_before = 0
+        self.follow(self.prepare(config))
+
+    def prepare(self, config: Config) -> Following:
+        """Opens what a configuration logs to. Log targets may be names that have to be looked up: not in the loop."""
+        names = [(proxy.name, "proxy" if proxy.kind == "listen" else proxy.kind) for proxy in config.proxies]
+        if self._where != "config":
+            return Following(names, None)
+        global_ = config.global_
+        logger = Logger(
+            [proxy.logs for proxy in config.proxies],
+            tags=[proxy.log_tag or global_.log_tag or "risefall" for proxy in config.proxies],
+            send_hostname=global_.log_send_hostname,
+            pid=self._pid,
+            clock=lambda: datetime.datetime.now().timestamp(),
+        )
+        return Following(names, logger)
+
+    def follow(self, following: Following) -> None:
+        """From now on lines are told as that configuration says."""
+        if self.logger is not None:
+            self._dropped_before += self.logger.dropped
+            self.logger.close()
+        self._names, self.logger = following.names, following.logger
+        for warning in self.logger.warnings if self.logger is not None else ():
+            self.say(warning)
 
     @property
     def outboxes(self) -> list[Outbox]:
@@ -91,7 +113,11 @@ class Report:
     @property
     def dropped(self) -> int:
         """Lines that nobody took."""
-        return (self.logger.dropped if self.logger else 0) + sum(box.dropped for box in self.outboxes)
+        return (
+            self._dropped_before
+            + (self.logger.dropped if self.logger else 0)
+            + sum(box.dropped for box in self.outboxes)
+        )
 
     def close(self) -> None:
         for box in self.outboxes:

@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 import traceback
-from collections import Counter
+from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -25,23 +25,23 @@ import trio
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.plan import Loaded
-from risefall.daemon.assemble import Seed
+from risefall.daemon.draft import Draft, Groups, ProxyKey, checks_of, place_all
 from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
-from risefall.daemon.join import Join, Placed, now_ms
+from risefall.daemon.join import Crew, Join, now_ms
 from risefall.daemon.notify import Given, Notifier, Pulse, take_environment, tell_alive, tell_status
-from risefall.daemon.report import Report
-from risefall.daemon.wishes import Sections, sections_of, tallies_of
-from risefall.engine.names import Found, Unresolved, key_of, resolve
+from risefall.daemon.overview import Row, down_of, rows_of
+from risefall.daemon.reload import Heir
+from risefall.daemon.report import Following, Report
+from risefall.daemon.wishes import Sections
+from risefall.engine.names import Found, resolve
 from risefall.engine.native import Record, Statistics, now_ns
-from risefall.engine.targets import Target, TargetBuilder
 from risefall.engine.workers import Workers
 from risefall.errors import RisefallError, StartError
 from risefall.state import growth
+from risefall.state.commands import Refused
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.observe import Traffic, observe
-from risefall.state.server import AGENT, HEALTH, MAINT, Op
-from risefall.state.words import status_word
 from risefall.surfaces.calls import Level
 from risefall.surfaces.client import usual_socket_path
 from risefall.surfaces.info import Value
@@ -52,6 +52,8 @@ LEAD_NS = 20_000_000
 LEAD_PER_CHECK_NS = 30_000
 """The first check is due after what it takes to hand all of them to the engine."""
 TICK_S = 1.0
+BATCHES_MAX = 16
+"""Batches of news drained before other tasks get their turn."""
 WARNING = 4
 
 
@@ -71,22 +73,12 @@ class Options(msgspec.Struct, frozen=True):
     socket_path: str = ""
 
 
-class Row(msgspec.Struct, frozen=True):
-    """One server for a table. Texts are empty where a thing does not apply."""
-
-    name: str
-    status: str
-    check_status: str
-    code: str
-    duration: str
-    weight: int
-    text: str
-
-
 class Service:
     """One run of the daemon. `run` once; the rest may be asked while it runs, `summary` and `exit_code` after it too."""
 
-    def __init__(self, loaded: Loaded, options: Options) -> None:
+    def __init__(self, loaded: Loaded, options: Options, reread: Callable[[], Loaded] | None = None) -> None:
+        """reread: reads the configuration again for a reload, in a thread; None where that cannot be. May raise ConfigError."""
+        self._reread = reread
         self._loaded: Loaded | None = loaded
         self._options = options
         self._dialect: Dialect = loaded.dialect
@@ -98,16 +90,33 @@ class Service:
         self._last: list[Statistics] = []
         self._blamed = 0
         self._node = socket.gethostname()
-        self._description = ""
+        self._shown_node = self._description = ""
+        self.handled = 0
+        """Events that Python has handled."""
+        self._wanted = trio.Event()
+        self._reloading = trio.Lock()
+        self._growing = True
+        self._asking = trio.CancelScope()
+        self._on_reload: list[Callable[[], None]] = []
+        """What must know that the fleet is another one now."""
         self._tallies: dict[str, Tally] = {}
         self._given = Given()
         self._socket_paths: list[str] = []
         self._notifier = Notifier("")
         self._orders = 0
-        self.fleet: Fleet
+        self._marks: array[int]
+        self._proxies: Sequence[ProxyKey]
         self._grower: Grower
+        self._groups: Groups
+        self._crew: Crew
+        self._nursery: trio.Nursery
         self.join: Join
         self.report: Report
+
+    @property
+    def fleet(self) -> Fleet:
+        """What every server is; another one after a reload."""
+        return self.join.fleet
 
     # --- running ------------------------------------------------------------------------------------------
 
@@ -139,18 +148,7 @@ class Service:
         assert loaded is not None, "a service runs once"
         config = loaded.config
         found = await resolve(loaded.addresses(waiting=True))
-        checks = sum(one.check + one.agent for one in loaded.planned)
-        first_ns = now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS
-        builder = TargetBuilder(config, loaded.dialect, found, node=self._node, waiting=True)
-        targets = builder.build(loaded.planned, now_ns=first_ns)
-        refuse_unresolved(targets, found)
-        seed = Seed(config, targets, loaded.dialect, now_ms())
-        self._grower = Grower(config, loaded.dialect, found, node=self._node)
-        self._node = config.global_.node or self._node
-        self._description = config.global_.description
-        # in a thread, since log targets may be names that have to be looked up
-        self.report = await trio.to_thread.run_sync(partial(Report, config, options.log, as_json=options.as_json))
-        stats_timeout_s = config.global_.stats_timeout_ms / 1000
+        checks = checks_of(loaded)
         with Workers(
             options.workers,
             checks,
@@ -158,32 +156,40 @@ class Service:
             bufsize=config.global_.bufsize,
             groups=len(config.proxies) or 1,
         ) as workers:
-            placed = Placed(workers, targets)
-            self._note_unchecked(targets)
-            sections = sections_of(config.resolvers, targets)
-            self._tallies = tallies_of(config.resolvers)
-            del loaded, config, targets, builder, found  # the tree and the plan have done their work
+            self._groups = Groups(workers.groups)
+            first_ns = now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS
+            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=first_ns)
+            # in a thread, since log targets may be names that have to be looked up
+            self.report = await trio.to_thread.run_sync(partial(Report, config, options.log, as_json=options.as_json))
+            self._crew = Crew(workers)
+            placed = place_all(self._crew, draft)
+            draft.forget_targets()
+            del loaded, config, found  # the tree and the plan have done their work
             self._loaded = None
             gc.collect()
-            self.fleet = seed.grow()
-            del seed
-            self.join = Join(self.fleet, workers, self.report, placed, self._grower.agent_program)
-            resolving = await trio.to_thread.run_sync(self._make_resolving, sections)
+            fleet = draft.seed.grow()
+            self.join = Join(fleet, self._crew, self.report, placed, draft.groups, draft.grower.agent_program)
+            for index in draft.telling:
+                self.join.tell_state(index)
+            self._take(draft)
+            resolving = await trio.to_thread.run_sync(self._make_resolving, draft.sections)
             settle_memory()
             try:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     for box in self.report.outboxes:
                         nursery.start_soon(box.run)
                     if options.runtime_socket:
-                        await self._open_sockets(nursery, stats_timeout_s)
+                        await self._open_sockets(nursery, draft.stats_timeout_s)
+                    del draft
                     workers.start()
                     for worker in range(options.workers):
-                        nursery.start_soon(self.join.run_worker, worker)
-                    nursery.start_soon(self.join.run_pending)
-                    nursery.start_soon(self.join.outside.run)
+                        nursery.start_soon(self._drain, worker)
+                    nursery.start_soon(self._crew.orders.run)
+                    nursery.start_soon(self._crew.outside.run)
                     nursery.start_soon(self._tick)
-                    for task in resolving:
-                        nursery.start_soon(task)
+                    nursery.start_soon(self._run_resolving, resolving)
+                    nursery.start_soon(self._reload_when_asked)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
@@ -204,6 +210,30 @@ class Service:
                 self._last = workers.statistics()
                 self.report.close()
 
+    def _take(self, draft: Draft) -> None:
+        """What a configuration has to say besides its servers."""
+        self._groups.take(draft.proxies, draft.groups)
+        self._grower = draft.grower
+        self._marks, self._proxies = draft.seed.marks, draft.proxies
+        self._shown_node, self._description = draft.node, draft.description
+        self._why_not, self._tallies = draft.why_not, draft.tallies
+        for note in draft.notes:
+            self.report.say(note)
+
+    async def _drain(self, worker: int) -> None:
+        """Handles the news of one worker until cancelled."""
+        engine = self._crew.workers.engines[worker]
+        while True:
+            await trio.lowlevel.wait_readable(engine.fileno())
+            engine.clear()
+            batches = 0
+            while handled := self.join.drain(worker):
+                self.handled += handled
+                batches += 1
+                if batches % BATCHES_MAX == 0:
+                    await trio.lowlevel.checkpoint()
+            self.handled += self.join.drain_dirty(worker)
+
     def _make_resolving(self, sections: Sections) -> list[Callable[[], Awaitable[None]]]:
         """A task for each section of resolvers that servers use. Reads files, and modules that only few need."""
         if not sections:
@@ -215,6 +245,80 @@ class Service:
             tally = self._tallies.setdefault(settings.name, Tally(settings.name))
             made.append(Resolver(settings, wishes, self.join, self.report, tally).run)
         return made
+
+    async def _run_resolving(self, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """Asks name servers for one configuration, until a reload ends it."""
+        with trio.CancelScope() as self._asking:
+            async with trio.open_nursery() as nursery:
+                for task in tasks:
+                    nursery.start_soon(task)
+
+    # --- another configuration ------------------------------------------------------------------------------
+
+    async def reload(self) -> str:
+        """Reads the configuration again, and lets it take over. Returns what came of it.
+
+        Raises: RisefallError where it cannot be; then nothing has changed.
+        """
+        if self._reread is None:
+            raise StartError("this configuration cannot be read again: it did not come from files")
+        async with self._reloading:
+            stamp = time.monotonic_ns() // 1000
+            self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={stamp}", "STATUS=reading the configuration again")
+            try:
+                told = await self._reload(self._reread)
+            finally:
+                self._notifier.tell("READY=1", self._status())
+        return told
+
+    async def _reload(self, reread: Callable[[], Loaded]) -> str:
+        self._growing = False  # servers that come now would be lost
+        gc.disable()  # it would stop this thread for every page of the old configuration
+        try:
+            loaded = await trio.to_thread.run_sync(reread)
+            if loaded.config.global_.bufsize > self._crew.workers.bufsize:
+                raise StartError("tune.bufsize has grown: restart risefall to use it")
+            found = await resolve(loaded.addresses(waiting=True))
+            following = await trio.to_thread.run_sync(self.report.prepare, loaded.config)
+            heir = await trio.to_thread.run_sync(self._make_heir, loaded, found)
+            del loaded, found
+            await heir.hand_over(self._crew)
+            with trio.CancelScope(shield=True):
+                return await self._exchange(heir, following)
+        finally:
+            gc.enable()
+            self._growing = True
+
+    def _make_heir(self, loaded: Loaded, found: Found) -> Heir:
+        draft = Draft(loaded, found, self._groups, node=self._node, first_ns=now_ns())
+        return Heir(draft, self.join, self._proxies, self._options.workers)
+
+    async def _exchange(self, heir: Heir, following: Following) -> str:
+        self._asking.cancel()
+        for worker in range(self._options.workers):
+            while handled := self.join.drain(worker):
+                self.handled += handled
+        self.report.follow(following)
+        self.join, tally = heir.take_over(self.join, self._marks, self._proxies, self._crew, self.report)
+        draft = heir.draft
+        self._take(draft)
+        for taken in self._on_reload:
+            taken()
+        sections = draft.sections
+        del heir, draft
+        self._nursery.start_soon(self._run_resolving, await trio.to_thread.run_sync(self._make_resolving, sections))
+        await trio.to_thread.run_sync(settle_memory)
+        return tally.text()
+
+    async def _reload_when_asked(self) -> None:
+        """SIGHUP reloads; one that comes meanwhile makes it be done once more."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            try:
+                self.report.say(f"reloaded: {await self.reload()}")
+            except RisefallError as error:
+                self.report.say(f"not reloaded, everything goes on as it was:\n{error}")
 
     async def _open_sockets(self, nursery: trio.Nursery, timeout_s: float) -> None:
         """The runtime socket: the one told, else those handed over, else the usual one; without any the run goes on."""
@@ -253,13 +357,13 @@ class Service:
     async def _signals(
         self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """SIGTERM and SIGINT end the run, SIGUSR1 as HAProxy's soft stop does; SIGHUP is not for reloading yet."""
+        """SIGTERM and SIGINT end the run, SIGUSR1 as HAProxy's soft stop does; SIGHUP reloads."""
         wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
         with trio.open_signal_receiver(*wanted) as received:
             task_status.started()
             async for number in received:
                 if number == signal.SIGHUP:
-                    self.report.say("SIGHUP: reloading is not supported yet; the configuration stays as it is")
+                    self._wanted.set()
                     continue
                 if number == signal.SIGUSR1:
                     for place, proxy in enumerate(self.fleet.proxies):
@@ -293,32 +397,19 @@ class Service:
         while True:
             await trio.sleep(every_s)
             now = time.monotonic()
-            reading = gauge.read(workers.statistics(), now - before, self.join.handled)
+            reading = gauge.read(workers.statistics(), now - before, self.handled)
             before = now
             if self._options.as_json:
                 self.report.object(reading)
             else:
                 self.report.say(show_reading(reading))
 
-    def _note_unchecked(self, targets: Sequence[Target]) -> None:
-        """Servers that cannot be checked are named: nothing passes in silence."""
-        reasons: Counter[str] = Counter()
-        for index, target in enumerate(targets):
-            why = target.why_not or target.agent_why_not
-            if why and not target.planned.proxy.disabled:
-                self._why_not[index] = why
-                name = f"{target.planned.proxy.name}/{target.planned.config.name}"
-                reasons[why] += 1
-                if reasons[why] == 1:
-                    self.report.say(f"{name} is not checked: {why}")
-        for why, count in reasons.items():
-            if count > 1:
-                self.report.say(f"{count - 1} more servers are not checked: {why}")
-
     # --- what the runtime API asks -------------------------------------------------------------------------
 
-    def record(self, index: int, which: int) -> Record | None:
-        return self.join.record(index, which)
+    @property
+    def record(self) -> Callable[[int, int], Record | None]:
+        """The engine's figures of a check of this fleet, also for an answer that is still on its way after a reload."""
+        return self.join.record
 
     def apply(self, effects: Effects) -> None:
         self._orders += 1
@@ -332,10 +423,14 @@ class Service:
         self.join.apply(observe(self.fleet, index, traffic))
 
     def add_server(self, place: int, name: str, words: Sequence[str]) -> None:
+        if not self._growing:
+            raise Refused("A reload is under way, try again once it is done.", short=True)
         index = self._grower.add(self.fleet, self.join, place, name, words)
         self._why_not.pop(index, None)
 
     def del_server(self, index: int) -> None:
+        if not self._growing:
+            raise Refused("A reload is under way, try again once it is done.", short=True)
         growth.remove_server(self.fleet, index)
         self.join.forget(index)
 
@@ -354,7 +449,7 @@ class Service:
             "Uptime_sec": uptime,
             "Start_time_sec": int(self._started_wall),
             "Ulimit-n": soft,
-            "node": self._node,
+            "node": self._shown_node,
             "description": self._description,
             "DroppedLogs": self.report.dropped,
         }
@@ -370,40 +465,17 @@ class Service:
 
     def _news(self) -> int:
         """Rises with everything that may have changed a server."""
-        return self.join.handled + self._orders
+        return self.handled + self._orders
 
     # --- what people ask ------------------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
         """Every server as it stands now."""
-        return [self._row(index) for proxy in self.fleet.proxies for index in proxy.own]
-
-    def _row(self, index: int) -> Row:
-        server = self.fleet.servers[index]
-        name = f"{self.fleet.proxies[server.proxy].name}/{server.name}"
-        record = self.record(index, HEALTH) or self.record(index, AGENT)
-        if index in self._why_not and server.health is None and not server.admin & MAINT:
-            return Row(name, "not checked", "", "", "", self.fleet.effective_weight(index), self._why_not[index])
-        status = status_word(self.fleet, index)
-        if record is None or record.done_ns == 0:
-            return Row(name, status, "", "", "", self.fleet.effective_weight(index), "")
-        agent = self.record(index, AGENT)
-        texts = [one.text.decode("utf-8", "replace") for one in (record, agent) if one is not None and one.text]
-        code = str(record.code) if record.status.has_code else ""
-        return Row(
-            name,
-            status,
-            record.status.name,
-            code,
-            str(record.duration_ms),
-            self.fleet.effective_weight(index),
-            ", ".join(dict.fromkeys(texts)),
-        )
+        return rows_of(self.fleet, self.record, self._why_not)
 
     def down(self) -> int:
         """Servers that are DOWN; those in maintenance are not counted."""
-        servers = self.fleet.servers
-        return sum(server.op is Op.STOPPED and not server.admin & MAINT for server in servers)
+        return down_of(self.fleet)
 
     @property
     def exit_code(self) -> int:
@@ -414,7 +486,7 @@ class Service:
 
     def summary(self) -> str:
         """A few words at the end: how many checks, how late, how long."""
-        reading = Gauge(self._last).read(self._last, max(time.monotonic() - self._started_s, 0.001), self.join.handled)
+        reading = Gauge(self._last).read(self._last, max(time.monotonic() - self._started_s, 0.001), self.handled)
         servers = self.fleet.count
         lost = f", {self.report.dropped} lines dropped" if self.report.dropped else ""
         return (
@@ -431,24 +503,6 @@ def first_of(group: BaseExceptionGroup[RisefallError]) -> RisefallError:
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found
-
-
-def refuse_unresolved(targets: Sequence[Target], found: Found) -> None:
-    """Raises StartError for names that have no address where `init-addr` wants one, as HAProxy refuses to start."""
-    lines = []
-    for target in targets:
-        address = target.planned.config.address
-        if target.waits:
-            continue
-        known = found.get(key_of(address))
-        methods = target.planned.config.settings.init_addr.split(",")
-        if isinstance(known, Unresolved) and target.address is None and "none" not in methods:
-            server = target.planned.config
-            lines.append(f"{server.file}:{server.line}: error: could not resolve address '{address.host}': {known.why}")
-    if lines:
-        more = [f"... and {len(lines) - 20} more"] if len(lines) > 20 else []
-        help = "  help: 'init-addr libc,none' lets a server start without an address, in maintenance"
-        raise StartError("\n".join([*lines[:20], *more, help]))
 
 
 def settle_memory() -> None:

@@ -7,6 +7,7 @@ and drains; the engine's own thread steps. Source: native/risefall.h.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Sequence
 from types import TracebackType
@@ -59,15 +60,25 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Foreign(msgspec.Struct, frozen=True):
-    """A pointer of another compiled module; owner keeps alive what it points to."""
+    """A pointer of another compiled module; owner keeps alive what it points to. mark: see `Program.mark`."""
 
     address: int
     owner: Any
+    mark: bytes = b""
 
 
-def foreign(pointer: Any, ffi_of_owner: Any) -> Foreign:
+def foreign(pointer: Any, ffi_of_owner: Any, mark: bytes = b"") -> Foreign:
     """A pointer of another module for this one."""
-    return Foreign(int(ffi_of_owner.cast("uintptr_t", pointer)), pointer)
+    return Foreign(int(ffi_of_owner.cast("uintptr_t", pointer)), pointer, mark)
+
+
+def digest(*parts: object) -> bytes:
+    """Sixteen bytes that are the same for the same values, in this run and the next."""
+    try:
+        encoded = msgspec.msgpack.encode(parts)
+    except UnicodeEncodeError:  # a path that is no UTF-8
+        encoded = repr(parts).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(encoded, digest_size=16).digest()
 
 
 def use_tls(functions: int) -> None:
@@ -104,6 +115,7 @@ class Transport:
         spec.tls = ffi.NULL if tls is None else ffi.cast("void *", tls.address)
         if socks4 is not None:
             fill_address(spec.socks4, socks4)
+        self.mark = digest(layers, tls.mark if tls else None, socks4, sni.encode("utf-8", "replace"), alpn, proxy_v2)
         kept_sni, kept_alpn = ffi.new("char[]", sni.encode("utf-8", "surrogateescape")), ffi.new("uint8_t[]", alpn)
         spec.sni = kept_sni if sni else ffi.NULL
         spec.alpn, spec.alpn_len = kept_alpn, len(alpn)
@@ -118,6 +130,7 @@ class Process:
 
     def __init__(self, path: bytes, argv: Sequence[bytes], env: Sequence[bytes]) -> None:
         """Raises NativeError."""
+        self.mark = digest(path, argv, env)
         kept = [[ffi.new("char[]", word) for word in words] for words in (argv, env)]
         arrays = [ffi.new("char *[]", words) if words else ffi.NULL for words in kept]
         pointer = lib.rf_process_new(path, arrays[0], len(argv), arrays[1], len(env))
@@ -188,13 +201,17 @@ def fill_check(out: Any, spec: CheckSpec) -> None:
 
 
 class Program:
-    """A compiled check program, shared by every check with the same rules."""
+    """A compiled check program, shared by every check with the same rules.
+
+    mark: the same for programs that do the same, so that a reload can tell what has changed.
+    """
 
     def __init__(self, rules: Any, ops: Any, blob: bytes, flags: int, bufsize: int) -> None:
         """`rules` and `ops` are cffi arrays of `rf_rule` and `rf_op`. Raises NativeError for a bad regex."""
         self._pointer = lib.rf_program_new(rules, len(rules), ops, len(ops), blob, len(blob), flags, bufsize)
         if self._pointer == ffi.NULL:
             raise refusal("check program")
+        self.mark = digest(bytes(ffi.buffer(rules)), bytes(ffi.buffer(ops)), blob, flags, bufsize)
         self.pointer = ffi.gc(self._pointer, lib.rf_program_drop)  # a last net; engines and probes hold it too
 
 

@@ -49,7 +49,7 @@ async def check_once(targets: Sequence[Target], *, slots: int = 0, bufsize: int 
                 spec = msgspec.structs.replace(spec, tag=index << 1 | which, first_ns=now_ns(), paused=False)
                 wanted.append((program, spec))
                 if spec.outside and target.reach is not None:
-                    outside.add(program, spec, target.reach)
+                    outside.add(spec.tag, program, spec, target.reach)
     if not wanted:
         return outcomes
     with Workers(1, len(wanted), slots=slots, bufsize=bufsize, groups=groups) as workers:
@@ -78,7 +78,7 @@ async def collect(workers: Workers, checks: dict[int, CheckId], outside: Outside
         while events := engine.drain():
             for event in events:
                 if event.run:
-                    outside.ask(event, engine.report)
+                    outside.ask(event.tag, event, engine.report)
                 elif event.tag in missing:
                     missing.discard(event.tag)
                     engine.remove(event.check)

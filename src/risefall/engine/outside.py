@@ -47,7 +47,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 Facts = Callable[[int], tuple[str, int, int, bool]]
-"""Of a check's tag: state text, weight, its proxy's total weight, and whether it is down or in maintenance."""
+"""Of a check, by the key that it was added with: state text, weight, its proxy's total weight, and whether it is down or in maintenance."""
 Report = Callable[[Handle, int, Probe], bool]
 
 
@@ -207,49 +207,49 @@ class _Made(msgspec.Struct):
 class Outside:
     """Makes the runs that events ask for; `run` first, in a nursery."""
 
-    def __init__(self, facts: Facts = lambda tag: ("", 1, 1, False)) -> None:
+    def __init__(self, facts: Facts = lambda key: ("", 1, 1, False)) -> None:
         self._facts = facts
         self._checks: dict[int, _Made] = {}
         self._contexts: dict[TlsOptions, ssl.SSLContext] = {}
         self._limit = trio.CapacityLimiter(AT_ONCE)
-        self._asked, self._asks = trio.open_memory_channel[tuple[Event, Report]](float("inf"))
+        self._asked, self._asks = trio.open_memory_channel[tuple[int, Event, Report]](float("inf"))
 
-    def add(self, program: Program, spec: CheckSpec, reach: Reach) -> None:
-        """A check that will be asked for by its spec's tag."""
-        self._checks[spec.tag] = _Made(program, spec, reach)
+    def add(self, key: int, program: Program, spec: CheckSpec, reach: Reach) -> None:
+        """A check that will be asked for by `key`."""
+        self._checks[key] = _Made(program, spec, reach)
 
-    def remove(self, tag: int) -> None:
+    def remove(self, key: int) -> None:
         """A check that is gone; nothing for checks that are not made here."""
-        made = self._checks.pop(tag, None)
+        made = self._checks.pop(key, None)
         if made is not None and made.scope is not None:
             made.scope.cancel()
 
-    def move(self, tag: int, to: Endpoint) -> None:
+    def move(self, key: int, to: Endpoint) -> None:
         """A check's new address, from its next run on; nothing for checks that are not made here."""
-        if (made := self._checks.get(tag)) is not None:
+        if (made := self._checks.get(key)) is not None:
             made.spec = msgspec.structs.replace(made.spec, to=to)
 
-    def ask(self, event: Event, report: Report) -> None:
+    def ask(self, key: int, event: Event, report: Report) -> None:
         """One run, as `event` asks for it. At most one a check waits or runs: the engine asks again after a report only."""
-        self._asked.send_nowait((event, report))
+        self._asked.send_nowait((key, event, report))
 
     async def run(self) -> None:
         """Makes runs until cancelled."""
         async with trio.open_nursery() as nursery:
-            async for event, report in self._asks:
-                made = self._checks.get(event.tag)
+            async for key, event, report in self._asks:
+                made = self._checks.get(key)
                 if made is None:
                     continue
                 if made.scope is not None:
                     made.scope.cancel()  # the engine has given that run up
                 made.scope = trio.CancelScope()
-                nursery.start_soon(self._one, made, made.scope, event, report)
+                nursery.start_soon(self._one, key, made, made.scope, event, report)
 
-    async def _one(self, made: _Made, scope: trio.CancelScope, event: Event, report: Report) -> None:
+    async def _one(self, key: int, made: _Made, scope: trio.CancelScope, event: Event, report: Report) -> None:
         with scope:
             async with self._limit:
                 probe = Probe(made.program, made.spec)
-                state_text, weight, total, stopped = self._facts(event.tag)
+                state_text, weight, total, stopped = self._facts(key)
                 probe.facts(
                     last_status=event.result.status, last_code=event.result.code, state_text=state_text, weight=weight,
                     total_weight=total, stopped=stopped,

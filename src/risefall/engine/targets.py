@@ -121,8 +121,21 @@ def start_paces(planned: PlannedServer) -> list[int]:
 class TargetBuilder:
     """Makes targets for one configuration; programs and rule sets are shared."""
 
-    def __init__(self, config: Config, dialect: Dialect, found: Found, *, node: str, waiting: bool = False) -> None:
-        """waiting: servers that start without an address get checks too, paused until they have one."""
+    def __init__(
+        self,
+        config: Config,
+        dialect: Dialect,
+        found: Found,
+        *,
+        node: str,
+        waiting: bool = False,
+        groups: Sequence[int] | None = None,
+    ) -> None:
+        """waiting: servers that start without an address get checks too, paused until they have one.
+
+        groups: the engine's group of each proxy, its place in the configuration where none are told.
+        """
+        self._groups = range(len(config.proxies)) if groups is None else groups
         self._waiting = waiting
         self._config = config
         self._dialect = dialect
@@ -138,7 +151,9 @@ class TargetBuilder:
 
     def build_added(self, index: int, planned: PlannedServer, *, now_ns: int) -> Target:
         """The target of a server that comes while the others run: its checks wait to be enabled, and keep their pace."""
-        group = next(place for place, proxy in enumerate(self._config.proxies) if proxy is planned.proxy)
+        group = next(
+            group for group, proxy in zip(self._groups, self._config.proxies, strict=True) if proxy is planned.proxy
+        )
         pace = planned.inter_ms if planned.downinter_ms is None else planned.downinter_ms
         target = self._target(index, planned, group, now_ns, iter((pace, planned.agent_inter_ms)[not planned.check :]))
         paused = planned.config.settings.disabled
@@ -154,7 +169,7 @@ class TargetBuilder:
     def build(self, planned: Sequence[PlannedServer], *, now_ns: int, seed: int = 0) -> list[Target]:
         """Targets in the order of the plan, their first checks spread over time from `now_ns` on."""
         delays = iter(first_check_delays(self._config, planned, self._dialect, random.Random(seed or None)))
-        groups = {id(proxy): place for place, proxy in enumerate(self._config.proxies)}
+        groups = {id(proxy): group for group, proxy in zip(self._groups, self._config.proxies, strict=True)}
         targets = []
         for index, server in enumerate(planned):
             group = groups[id(server.proxy)]

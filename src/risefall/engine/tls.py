@@ -168,4 +168,17 @@ def new_context(settings: TlsSettings) -> Any:
     context = lib.rf_tls_context_new(given, why, lib.RF_TLS_WHY_MAX)
     if context == ffi.NULL:
         raise NotChecked(ffi.string(why).decode("utf-8", "replace"))
-    return native.foreign(ffi.gc(context, lib.rf_tls_context_drop), ffi)
+    mark = native.digest(settings, file_stamps(settings.ca_file, settings.crl_file, settings.crt))
+    return native.foreign(ffi.gc(context, lib.rf_tls_context_drop), ffi, mark)
+
+
+def file_stamps(*paths: str) -> list[tuple[int, int, int] | None]:
+    """What shows that a file is another one now, though its name is the same."""
+    stamps: list[tuple[int, int, int] | None] = []
+    for path in paths:
+        try:
+            found = os.stat(path) if path else None
+        except OSError:
+            found = None
+        stamps.append(None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino))
+    return stamps

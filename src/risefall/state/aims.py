@@ -14,7 +14,7 @@ from typing import NamedTuple
 from risefall.state.commands import Refused, begin
 from risefall.state.exchange import Aim
 from risefall.state.fleet import Effects, Fleet, Work
-from risefall.state.server import AGENT, HEALTH, ServerState
+from risefall.state.server import AGENT, HEALTH, Moved, ServerState
 
 CLI = "by 'stats socket command'"
 FIXED = "Update for the current server address family is only supported through configuration file"
@@ -81,6 +81,7 @@ def set_addr(fleet: Fleet, index: int, address: str, port: str | None, now_ms: i
     if host != server.address:
         told.append(f"IP changed from '{server.address}' to '{address}'")
         server.address = host
+        server.moved |= Moved.ADDR
     elif not quiet:
         told.append("no need to change the addr")
     if port is not None and (text := _set_port(server, port, quiet)):
@@ -103,6 +104,7 @@ def _set_port(server: ServerState, text: str, quiet: bool) -> str:
         return "" if quiet else "no need to change the port"
     old = f"{'+' if server.mapped_ports else ''}{server.port}"
     server.port, server.mapped_ports = port, mapped
+    server.moved |= Moved.ADDR
     return f"port changed from '{old}' to '{f'{number:+d}' if mapped else port}'"
 
 
@@ -120,6 +122,7 @@ def set_check_addr(fleet: Fleet, index: int, which: int, address: str, port: str
         raise _refused(f"invalid addr '{address}'")
     number = None if port is None else _check_port(server, which, port)
     server.pins = server.pins.without_port(which)
+    server.moved |= MOVED[which]
     if which == HEALTH:
         server.check_addr = host
         server.check_port = server.check_port if number is None else number
@@ -137,6 +140,7 @@ def set_check_port(fleet: Fleet, index: int, which: int, port: str, now_ms: int)
         raise Refused(f"set server <b>/<s> {WORDS[which]}-port requires a port.")
     server = _checked(fleet, index, which)
     number = _check_port(server, which, port)
+    server.moved |= MOVED[which]
     if which == HEALTH:
         server.check_port = number
     else:
@@ -155,6 +159,7 @@ def set_agent_send(fleet: Fleet, index: int, text: str, now_ms: int) -> Effects:
     return work.finish()
 
 
+MOVED = {HEALTH: Moved.CHECK, AGENT: Moved.AGENT}
 WORDS = {HEALTH: "check", AGENT: "agent"}
 KINDS = {HEALTH: "health", AGENT: "agent"}
 

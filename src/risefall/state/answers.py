@@ -103,6 +103,11 @@ class Records:
         item = self._known[data, target, port] = Item(key, data, target, port, weight, now_ms)
         bisect.insort_right(self.items, item, key=lambda one: one.key)
 
+    def adopt(self, service: Service, server: int, now_ms: int) -> None:
+        """A server has its record from before: it is believed as if it had just been answered."""
+        self._see(b"", service.target, service.port, service.weight, now_ms)
+        self._known[b"", service.target, service.port].servers.append(server)
+
     def address(self, data: bytes) -> Item | None:
         """The record of an address."""
         return self._known.get((data, "", 0))

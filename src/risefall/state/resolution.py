@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import msgspec
 
 from risefall.config.haproxy.model import Resolvers
-from risefall.state.answers import REMOVED, Answer, Item, Kind, Outcome, Records, kind_of
+from risefall.state.answers import REMOVED, Answer, Item, Kind, Outcome, Records, Service, kind_of
 from risefall.state.fleet import Effects, Fleet, Work
 from risefall.state.moving import Follows, changes_fqdn, changes_ip, move, ready
 from risefall.state.server import Admin
@@ -115,7 +115,18 @@ class Resolving:
                 self._link(wish.server, wish.name, now_ms)
         for members in groups.values():
             name = self._wishes[members[0]].name
-            self._resolution(name, Kind.SRV, now_ms).groups.append(Group(members, frozenset(members)))
+            one = self._resolution(name, Kind.SRV, now_ms)
+            free = [index for index in members if not self._adopt(one, index, now_ms)]
+            one.groups.append(Group(free, frozenset(members)))
+
+    def _adopt(self, one: Resolution, index: int, now_ms: int) -> bool:
+        """A server that has name, address and port from before a reload keeps them until answers say otherwise."""
+        server = self._fleet.servers[index]
+        if not server.fqdn or server.admin & Admin.RMAINT:
+            return False
+        one.records.adopt(Service(server.fqdn, server.port, server.uweight * DIVISOR), index, now_ms)
+        self._link(index, server.fqdn, now_ms)
+        return True
 
     # --- time -----------------------------------------------------------------------------------------
 

@@ -39,6 +39,15 @@ class Admin(IntFlag):
     HMAINT = 0x40
 
 
+class Moved(IntFlag):
+    """What commands have changed of what the file says; it outlives a reload (spec §1.11)."""
+
+    ADDR = 0x01
+    CHECK = 0x02
+    AGENT = 0x04
+    SSL = 0x08
+
+
 MAINT = Admin.FMAINT | Admin.IMAINT | Admin.RMAINT
 DRAIN = Admin.FDRAIN | Admin.IDRAIN
 
@@ -121,6 +130,7 @@ class ServerState(msgspec.Struct):
     idle_health: the counter of a server without a health check, which commands move all the same (spec §5.4).
     held_weight: the effective weight of before, where it was changed in maintenance: 2.6 shows it until that ends; else -1.
     srv_record: the name of the SRV records that give it name, port and weight; "" for none.
+    moved: what commands have changed of what the file says.
     warmth: how far a slowstart is, in sixteenths of the weight; 16 when there is none (spec §1.9).
     """
 
@@ -164,6 +174,7 @@ class ServerState(msgspec.Struct):
     warmth: int = 16
     held_weight: int = -1
     srv_record: str = ""
+    moved: Moved = Moved(0)
 
 
 class ProxyState(msgspec.Struct):

@@ -13,7 +13,7 @@ from risefall.state.aims import Told
 from risefall.state.commands import Refused, begin
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.lines import LogLine
-from risefall.state.server import AGENT, HEALTH
+from risefall.state.server import AGENT, HEALTH, Moved
 
 WARNING = 4
 NUMBER = re.compile(r"\s*([+-]?[0-9]+)(.*)", re.ASCII | re.DOTALL)
@@ -52,6 +52,7 @@ def set_ssl(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
     if word not in ("on", "off"):
         raise Refused("'set server <srv> ssl' expects 'on' or 'off'.")
     server.ssl = word == "on"
+    server.moved |= Moved.SSL
     return work.finish()
 
 

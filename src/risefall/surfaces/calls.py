@@ -5,7 +5,7 @@ Source: spec/haproxy-checks.md §5.4, §7.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -63,6 +63,9 @@ class Api(Protocol):
     def del_server(self, index: int) -> None:
         """A server less. Raises: Refused."""
 
+    async def reload(self) -> str:
+        """Reads the configuration again. Returns what came of it. Raises: RisefallError; then nothing has changed."""
+
     def sockets(self) -> Sequence[tuple[str, Level]]:
         """Where clients come in, and what they may do there."""
 
@@ -71,11 +74,13 @@ class Reply(msgspec.Struct, frozen=True):
     """An answer without the line feed that the protocol adds.
 
     text: a message; severity: how grave it is, None where that is never shown. pieces: a long answer, instead of text.
+    later: an answer that takes its time.
     """
 
     text: str = ""
     severity: Severity | None = None
     pieces: Iterator[str] | None = None
+    later: Callable[[], Awaitable[str]] | None = None
 
 
 class Call(msgspec.Struct, frozen=True):

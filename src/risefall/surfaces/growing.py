@@ -1,10 +1,11 @@
-"""`add server` and `del server`.
+"""`add server`, `del server`, and `reload`.
 
 Source: spec/haproxy-checks.md §5.5; answers were compared with 2.6.12.
 """
 
 from __future__ import annotations
 
+from risefall.errors import RisefallError
 from risefall.state import growth
 from risefall.state.commands import Refused
 from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, command, find_server, refused, says
@@ -32,7 +33,20 @@ def _del_server(api: Api, call: Call) -> Reply:
     return Reply(f"Server deleted.{ends}", Severity.INFO)
 
 
+def _reload(api: Api, call: Call) -> Reply:
+    """In the words of HAProxy's master socket."""
+
+    async def outcome() -> str:
+        try:
+            return f"Success=1\n--\n{await api.reload()}\n"
+        except RisefallError as error:
+            return f"Success=0\n--\n{error}\n"
+
+    return Reply(later=outcome)
+
+
 GROWING = (
+    command("reload", "", "read the configuration again", _reload, Level.ADMIN),
     command("add server", "<bk>/<srv> <addr> [opts]", "add a server, in maintenance", _add_server, Level.ADMIN),
     command("del server", "<bk>/<srv>", "delete a server in maintenance", _del_server, Level.ADMIN),
 )

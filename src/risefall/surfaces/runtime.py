@@ -10,11 +10,14 @@ Source: spec/haproxy-checks.md §7.1, trap 49; compared with 2.6.12 over a socke
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, refuse, says
 from risefall.surfaces.handlers import COMMANDS
 from risefall.surfaces.usage import ALL, CLOSE, HELP, Usage, closest, render_usage
+
+Later = Callable[[], Awaitable[str]]
+"""A part of an answer that has to be waited for."""
 
 LINE_MAX = 16_384
 """Longest line or payload, in bytes; HAProxy's buffer."""
@@ -112,10 +115,16 @@ class Session:
 
     def feed(self, data: bytes) -> bytes:
         """Takes bytes, cut anywhere; returns the replies to the commands that they complete. Nothing once closed."""
-        return b"".join(self.feed_pieces(data))
+        pieces = list(self.feed_pieces(data))
+        if any(not isinstance(piece, bytes) for piece in pieces):
+            raise ValueError("an answer that takes its time needs feed_pieces")
+        return b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
-    def feed_pieces(self, data: bytes) -> Iterator[bytes]:
-        """The same in pieces, each made when it is asked for. Take all of them before the next call."""
+    def feed_pieces(self, data: bytes) -> Iterator[bytes | Later]:
+        """The same in pieces, each made when it is asked for. Take all of them before the next call.
+
+        A piece may be one to wait for.
+        """
         if self.closed:
             return
         lines = (self._pending + data).split(b"\n")
@@ -133,7 +142,7 @@ class Session:
         self.closed = True
         return self._message(f"Line or payload too long, at most {LINE_MAX} bytes are read.\n", Severity.ERR) + b"\n"
 
-    def _line(self, line: bytes) -> Iterator[bytes]:
+    def _line(self, line: bytes) -> Iterator[bytes | Later]:
         if len(line) > LINE_MAX:
             yield self._too_long()
             return
@@ -149,7 +158,7 @@ class Session:
             else:
                 yield from self._run(split_words(command), b"")
 
-    def _payload_line(self, line: bytes) -> Iterator[bytes]:
+    def _payload_line(self, line: bytes) -> Iterator[bytes | Later]:
         assert self._command is not None
         if line:
             self._payload += line + b"\n"
@@ -164,11 +173,13 @@ class Session:
         """What follows a line of a payload: only a prompt, and only where there are prompts."""
         return b"+ " if self._prompt else b""
 
-    def _run(self, words: Sequence[str], payload: bytes) -> Iterator[bytes]:
+    def _run(self, words: Sequence[str], payload: bytes) -> Iterator[bytes | Later]:
         reply = self._answer(words, payload)
         if self.closed:
             return
         yield self._message(reply.text, reply.severity)
+        if reply.later is not None:
+            yield reply.later
         for piece in reply.pieces or ():
             yield _bytes_of(piece)
         yield b"\n> " if self._prompt else b"\n"

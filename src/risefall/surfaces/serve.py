@@ -19,7 +19,7 @@ import trio
 
 from risefall.errors import StartError
 from risefall.surfaces.calls import Api, Level
-from risefall.surfaces.runtime import Session
+from risefall.surfaces.runtime import Later, Session
 
 CLIENTS_MAX = 64
 TIMEOUT_S = 10.0
@@ -188,11 +188,11 @@ async def _serve_client(
         places.release()
 
 
-async def _answer(client: trio.socket.SocketType, pieces: Iterator[bytes], timeout_s: float) -> None:
+async def _answer(client: trio.socket.SocketType, pieces: Iterator[bytes | Later], timeout_s: float) -> None:
     """Writes an answer while it is made, so that a long one holds up neither memory nor the other tasks."""
     gathered = bytearray()
     for piece in pieces:
-        gathered += piece
+        gathered += piece if isinstance(piece, bytes) else (await piece()).encode("utf-8", "surrogateescape")
         if len(gathered) >= WRITE_BYTES:
             await _write(client, bytes(gathered), timeout_s)
             gathered.clear()
