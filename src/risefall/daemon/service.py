@@ -283,8 +283,10 @@ class Service:
             heir = await trio.to_thread.run_sync(self._make_heir, loaded, found)
             del loaded, found
             await heir.hand_over(self._crew)
+            told = ""
             with trio.CancelScope(shield=True):
-                return await self._exchange(heir, following)
+                told = await self._exchange(heir, following)
+            return told
         finally:
             gc.enable()
             self._growing = True
