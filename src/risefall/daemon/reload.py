@@ -30,7 +30,7 @@ SLICE = 500
 """Checks that are handed over before other tasks get their turn."""
 
 
-class Tally(msgspec.Struct):
+class Moves(msgspec.Struct):
     """What a reload came to, by servers."""
 
     same: int = 0
@@ -124,9 +124,9 @@ class Heir:
 
     # --- the step -----------------------------------------------------------------------------------------
 
-    def take_over(self, old: Join, old_marks: array[int], old_proxies: Sequence[ProxyKey], crew: Crew, report: Report) -> tuple[Join, Tally]:  # fmt: skip
+    def take_over(self, old: Join, old_marks: array[int], old_proxies: Sequence[ProxyKey], crew: Crew, report: Report) -> tuple[Join, Moves]:  # fmt: skip
         """Exchanges the fleet. Never waits."""
-        tally = Tally()
+        tally = Moves()
         new_marks = self.draft.seed.marks
         stale = self._carry(old.fleet, old_marks, new_marks, tally)
         before = {key: old.fleet.proxies[place] for place, key in enumerate(old_proxies)}
@@ -141,7 +141,7 @@ class Heir:
         tally.removed = old.fleet.count - tally.same - tally.changed - tally.dynamic
         return join, tally
 
-    def _carry(self, old: Fleet, old_marks: array[int], new_marks: array[int], tally: Tally) -> set[int]:
+    def _carry(self, old: Fleet, old_marks: array[int], new_marks: array[int], tally: Moves) -> set[int]:
         """Returns the servers of which C may not know what they are."""
         stale: set[int] = set()
         for index, before in enumerate(self.matched):

@@ -31,7 +31,7 @@ from risefall.daemon.growth import Grower
 from risefall.daemon.join import Crew, Join, now_ms
 from risefall.daemon.notify import Given, Notifier, Pulse, take_environment, tell_alive, tell_status
 from risefall.daemon.overview import Row, down_of, rows_of
-from risefall.daemon.reload import Heir
+from risefall.daemon.reload import Heir, Moves
 from risefall.daemon.report import Following, Report
 from risefall.daemon.wishes import Sections
 from risefall.engine.names import Found, resolve
@@ -283,10 +283,9 @@ class Service:
             heir = await trio.to_thread.run_sync(self._make_heir, loaded, found)
             del loaded, found
             await heir.hand_over(self._crew)
-            told = ""
             with trio.CancelScope(shield=True):
-                told = await self._exchange(heir, following)
-            return told
+                tally = await self._exchange(heir, following)
+            return tally.text()
         finally:
             gc.enable()
             self._growing = True
@@ -295,7 +294,7 @@ class Service:
         draft = Draft(loaded, found, self._groups, node=self._node, first_ns=now_ns())
         return Heir(draft, self.join, self._proxies, self._options.workers)
 
-    async def _exchange(self, heir: Heir, following: Following) -> str:
+    async def _exchange(self, heir: Heir, following: Following) -> Moves:
         self._asking.cancel()
         for worker in range(self._options.workers):
             while handled := self.join.drain(worker):
@@ -310,7 +309,7 @@ class Service:
         del heir, draft
         self._nursery.start_soon(self._run_resolving, await trio.to_thread.run_sync(self._make_resolving, sections))
         await trio.to_thread.run_sync(settle_memory)
-        return tally.text()
+        return tally
 
     async def _reload_when_asked(self) -> None:
         """SIGHUP reloads; one that comes meanwhile makes it be done once more."""
