@@ -44,11 +44,6 @@ def endpoint_of(aim: Aim) -> Endpoint:
 LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def inet(address: bytes, port: int) -> Endpoint:
-    """An address in network order as the engine takes it."""
-    return Endpoint(4 if len(address) == 4 else 6, address, port)
-
-
 def change_of(change: CheckChange) -> Change:
     """An order of `state` as the engine takes it."""
     return Change(
@@ -60,8 +55,8 @@ def change_of(change: CheckChange) -> Change:
         state_text=change.state_text,
         weight=change.weight,
         touched=change.touched,
-        to=endpoint_of(change.aim) if change.aim is not None else inet(*change.to) if change.to is not None else None,
-        keep_pace=change.aim is not None,
+        to=endpoint_of(change.aim) if change.aim is not None else None,
+        keep_pace=not change.at_once,
     )
 
 

@@ -75,9 +75,8 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     epoch: the check's new epoch where the change overrides what a running check would say (counter, pause,
     enable), else 0. stopped and state_text are facts that a running check reads (disable-on-404, send-state).
     touched: the next result is told even if it is the same as the last (an agent's line acts again).
-    aim: where it goes from its next connection on. send: what an agent is sent from now on.
+    aim: where it goes from its next connection on; at_once: which is made now. send: what an agent is sent from now on.
     observed: what traffic did; nothing else of the change counts then.
-    to: another address, in network order, and port; the check is made there at once.
     """
 
     epoch: int = 0
@@ -90,5 +89,5 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     touched: bool = True
     aim: Aim | None = None
     send: str | None = None
-    to: tuple[bytes, int] | None = None
+    at_once: bool = False
     observed: Observed | None = None
