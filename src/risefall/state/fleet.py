@@ -383,7 +383,7 @@ class Fleet:
                 server.op = Op.STOPPED
                 if server.health is None:
                     server.idle_health = 0
-                elif server.health.enabled:
+                elif server.health.enabled and not server.health.paused:
                     server.health.paused, server.health.health = True, 0
             stack.extend(server.trackers)
 
