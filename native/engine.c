@@ -214,8 +214,11 @@ void check_over(rf_engine *engine, uint32_t index, const rf_result *result, bool
             record_end(check);
         }
     }
-    const int32_t pace = rf_counter_pace(check->health, check->rise, check->fall, check->aim.inter_ms, check->fastinter_ms,
-                                         check->downinter_ms);
+    int32_t pace = rf_counter_pace(check->health, check->rise, check->fall, check->aim.inter_ms, check->fastinter_ms,
+                                   check->downinter_ms);
+    if (check->again && check->fastinter_ms > 0)
+        pace = check->fastinter_ms;
+    check->again = 0;
     rearm(engine, index, pace + spread(engine, pace, check->spread_pct));
 }
 

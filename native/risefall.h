@@ -501,8 +501,9 @@ typedef struct {
 /* RF_FULL: the queue is full, nothing was done. */
 int32_t rf_command(rf_engine *engine, const rf_order *order);
 /* Observed traffic (spec 1.6): the counter is at most <ceiling>, then one failed check counts, of status HANA and with this text;
- * no text: nothing counts. Either way the next check comes after fastinter at the latest. RF_FULL: say it again. */
-int32_t rf_observed(rf_engine *engine, uint64_t check, int32_t ceiling, const char *text, uint32_t text_len);
+ * no text: nothing counts. Either way the next check comes after fastinter at the latest; <again>: the one behind it too, whatever
+ * the counter. RF_FULL: say it again. */
+int32_t rf_observed(rf_engine *engine, uint64_t check, int32_t ceiling, uint32_t again, const char *text, uint32_t text_len);
 /* The end of an outside check's run; one that was given up meanwhile is ignored. RF_FULL: the queue is full, say it again. */
 int32_t rf_report(rf_engine *engine, uint64_t check, uint32_t run, const rf_result *result);
 int32_t rf_group_weight(rf_engine *engine, uint32_t group, int32_t total_weight);

@@ -158,7 +158,8 @@ class Join:
         if made.to is not None:
             self.outside.move(key_of(check), made.to)
         if change.observed is not None:
-            self._orders.send(partial(self.workers.observed, check, change.observed.ceiling, change.observed.text))
+            told = change.observed
+            self._orders.send(partial(self.workers.observed, check, told.ceiling, told.text, again=told.again))
             return
         self._orders.send(partial(self.workers.command, check, made))
         if change.send is not None:

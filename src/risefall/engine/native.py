@@ -545,9 +545,9 @@ class Engine:
         """Tells a group's total weight; false when the queue is full just now."""
         return bool(lib.rf_group_weight(self._pointer, group, total_weight) == lib.RF_OK)
 
-    def observed(self, check: Handle, ceiling: int, text: bytes) -> bool:
+    def observed(self, check: Handle, ceiling: int, text: bytes, *, again: bool = False) -> bool:
         """What traffic did to a check; see `rf_observed`. False when the queue is full just now."""
-        return bool(lib.rf_observed(self._pointer, check, ceiling, text, len(text)) == lib.RF_OK)
+        return bool(lib.rf_observed(self._pointer, check, ceiling, again, text, len(text)) == lib.RF_OK)
 
     def report(self, check: Handle, run: int, probe: Probe) -> bool:
         """Brings the end of an outside check's run; false when the queue is full just now."""

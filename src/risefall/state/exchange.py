@@ -63,10 +63,14 @@ class Aim(msgspec.Struct, frozen=True, gc=False):
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
-    """Traffic went wrong too often: the counter is at most `ceiling`, then a failed check counts, with this text (none without)."""
+    """Traffic went wrong too often: the counter is at most `ceiling`, then a failed check counts, with this text (none without).
+
+    again: the check behind the next one comes at `fastinter` too, whatever the counter.
+    """
 
     ceiling: int
     text: bytes
+    again: bool = False
 
 
 class CheckChange(msgspec.Struct, frozen=True, gc=False):
