@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 
@@ -10,6 +11,7 @@ import trio
 
 from risefall.cli.loading import load
 from risefall.cli.options import config_options, duration_s, json_option
+from risefall.daemon.keeping import usual_folder
 from risefall.daemon.service import Options, Service
 
 
@@ -35,6 +37,12 @@ from risefall.daemon.service import Options, Service
     help="checks under way at once; by default as many as descriptors allow",
 )
 @click.option(
+    "--state-dir",
+    metavar="DIR|none",
+    default="",
+    help="what is kept over restarts; by default $RISEFALL_STATE_DIR, systemd's StateDirectory, /var/lib/risefall or ~/.local/state/risefall",
+)
+@click.option(
     "--socket",
     "socket_path",
     metavar="PATH|fd@N",
@@ -52,6 +60,7 @@ def command(
     workers: int,
     slots: int | None,
     socket_path: str,
+    state_dir: str,
 ) -> None:
     """Checks every server for ever, as HAProxy would, and tells what changes.
 
@@ -69,6 +78,7 @@ def command(
         slots=slots or 0,
         as_json=as_json,
         socket_path=socket_path,
+        state_dir="" if state_dir == "none" else state_dir or usual_folder(os.environ),
     )
     again = None if "-" in files else partial(load, files, dialect, strict)
     service = Service(load(files, dialect, strict), options, again)

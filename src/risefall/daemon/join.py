@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import msgspec
+
 from risefall.config.haproxy.model import Family
 from risefall.daemon.orders import Orders
 from risefall.daemon.placed import Placed, begin, check_of, key_of, made_of
@@ -20,6 +22,8 @@ from risefall.engine.native import Change, Endpoint, Program, Record, now_ns
 from risefall.engine.outside import Outside
 from risefall.engine.targets import Target
 from risefall.engine.workers import CheckId, Workers
+from risefall.state.aims import aim_of
+from risefall.state.carrying import all_of
 from risefall.state.exchange import Aim, CheckChange, CheckResult
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, Op
@@ -109,6 +113,17 @@ class Join:
     def tell_state(self, index: int) -> None:
         """Tells a check what its request says of its server (`http-check send-state`)."""
         self.order(index, HEALTH, CheckChange(state_text=state_text(self.fleet.servers[index]), touched=False))
+
+    def tell_all(self, index: int, which: int | None = None) -> None:
+        """Tells the checks of a server, or one of them, all that the engine may not know."""
+        server = self.fleet.servers[index]
+        for each, check in ((HEALTH, server.health), (AGENT, server.agent)):
+            if check is None or which not in (None, each):
+                continue
+            change = all_of(self.fleet, index, each)
+            if server.moved and (aim := aim_of(server, each)) is not None:
+                change = msgspec.structs.replace(change, aim=aim)
+            self.order(index, each, change)
 
     def record(self, index: int, which: int) -> Record | None:
         """The engine's figures of one check."""

@@ -20,8 +20,7 @@ from risefall.daemon.join import Crew, Join, now_ms
 from risefall.daemon.placed import Placed, begin, made_of
 from risefall.daemon.report import Report
 from risefall.engine.workers import CheckId
-from risefall.state.aims import aim_of
-from risefall.state.carrying import all_of, carry_proxy
+from risefall.state.carrying import carry_proxy
 from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, HEALTH, ProxyState, ServerState
 from risefall.state.succession import succeed
@@ -143,23 +142,26 @@ class Heir:
         )
         fleet = made.fleet
         join = Join(fleet, crew, report, self.placed, self.draft.groups, self.draft.grower.agent_program)
+        self._count_on(old, fleet)
         self._tell(join, made.stale)
         self._end_the_rest(old, crew)
         dynamic = sum(server.dynamic and not server.gone for server in old.fleet.servers)
         removed = old.fleet.count - made.same - made.changed - dynamic
         return join, Moves(made.same, made.changed, made.added, removed, dynamic)
 
+    def _count_on(self, old: Join, fleet: Fleet) -> None:
+        """The failures of a check that is made in another way now count on from those of the old one."""
+        for index, which, _ in self.added:
+            server, before = fleet.servers[index], self.matched[index]
+            check = server.agent if which == AGENT else server.health
+            record = old.record(before, which) if before >= 0 else None
+            if check is not None and record is not None:
+                check.fails_before -= record.fails
+
     def _tell(self, join: Join, stale: set[int]) -> None:
         added = {(index, which) for index, which, _ in self.added}
         for index, which in sorted(added | {(index, which) for index in stale for which in (HEALTH, AGENT)}):
-            server = join.fleet.servers[index]
-            check = server.agent if which == AGENT else server.health
-            if check is None:
-                continue
-            change = all_of(join.fleet, index, which)
-            if (index, which) in added and server.moved and (aim := aim_of(server, which)) is not None:
-                change = msgspec.structs.replace(change, aim=aim)
-            join.order(index, which, change)
+            join.tell_all(index, which)
 
     def _end_the_rest(self, old: Join, crew: Crew) -> None:
         """Checks that are made no more, or in another way."""

@@ -29,8 +29,10 @@ from risefall.daemon.draft import Draft, Groups, ProxyKey, checks_of, place_all
 from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Crew, Join, now_ms
+from risefall.daemon.keeping import Keeper, Kept, restore
 from risefall.daemon.notify import Given, Notifier, Pulse, take_environment, tell_alive, tell_status
 from risefall.daemon.overview import Row, down_of, rows_of
+from risefall.daemon.placed import Placed
 from risefall.daemon.reload import Heir, Moves
 from risefall.daemon.report import Following, Report
 from risefall.daemon.wishes import Sections
@@ -61,6 +63,7 @@ class Options(msgspec.Struct, frozen=True):
     """How to run. log: `config`, `stderr` or `none`. span_s: end after it. stats_s: tell figures so often.
 
     slots: checks under way at once, 0 for as many as descriptors allow. socket_path: "" for the usual place.
+    state_dir: where the state is kept over restarts, "" for nowhere.
     """
 
     log: str = "config"
@@ -71,6 +74,7 @@ class Options(msgspec.Struct, frozen=True):
     as_json: bool = False
     runtime_socket: bool = True
     socket_path: str = ""
+    state_dir: str = ""
 
 
 class Service:
@@ -109,6 +113,7 @@ class Service:
         self._grower: Grower
         self._groups: Groups
         self._crew: Crew
+        self._keeper: Keeper
         self._nursery: trio.Nursery
         self.join: Join
         self.report: Report
@@ -167,10 +172,9 @@ class Service:
             del loaded, config, found  # the tree and the plan have done their work
             self._loaded = None
             gc.collect()
-            fleet = draft.seed.grow()
-            self.join = Join(fleet, self._crew, self.report, placed, draft.groups, draft.grower.agent_program)
-            for index in draft.telling:
-                self.join.tell_state(index)
+            self._keeper = Keeper(options.state_dir, version("risefall"), self.report.say)
+            await trio.to_thread.run_sync(self._keeper.open)
+            self._begin(draft, placed, await trio.to_thread.run_sync(self._keeper.load))
             self._take(draft)
             resolving = await trio.to_thread.run_sync(self._make_resolving, draft.sections)
             settle_memory()
@@ -190,6 +194,7 @@ class Service:
                     nursery.start_soon(self._tick)
                     nursery.start_soon(self._run_resolving, resolving)
                     nursery.start_soon(self._reload_when_asked)
+                    nursery.start_soon(self._keeper.run, self._news, lambda: self.join)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
@@ -208,7 +213,23 @@ class Service:
             finally:
                 self._notifier.tell("STOPPING=1", "STATUS=ending")
                 self._last = workers.statistics()
+                self._keeper.write_now(self.join)
+                self._keeper.close()
                 self.report.close()
+
+    def _begin(self, draft: Draft, placed: Placed, kept: tuple[int, Kept] | None) -> None:
+        """The first fleet; what was kept of an earlier run goes on."""
+        proxies, servers = draft.seed.proxies(), draft.seed.servers()
+        known: list[int] = []
+        if kept is not None:
+            known = restore(kept[1], kept[0], draft.proxies, proxies, servers, draft.follows)
+            self._keeper.tell(kept[1], len(known))
+        fleet = Fleet(proxies, servers, self._dialect, now_ms())
+        self.join = Join(fleet, self._crew, self.report, placed, draft.groups, draft.grower.agent_program)
+        for index in draft.telling:
+            self.join.tell_state(index)
+        for index in known:
+            self.join.tell_all(index)
 
     def _take(self, draft: Draft) -> None:
         """What a configuration has to say besides its servers."""

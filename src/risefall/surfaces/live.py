@@ -63,7 +63,7 @@ def view_of(check: CheckState, record: Record | None) -> View:
     forgotten verdict, code and text of the last one, but not its status and duration (run). Bytes of the peer become
     surrogates where they are not UTF-8, and go out as they came.
     """
-    if record is None:
+    if record is None or (record.runs == 0 and not record.in_progress and record.status is Status.INI):
         return View(check, check.status, check.verdict, check.code, check.duration_ms, _text(check.text), check.health)
     # Epochs are unsigned and may wrap.
     overtaken = 0 < (check.epoch - record.epoch) & 0xFFFFFFFF < 0x80000000
