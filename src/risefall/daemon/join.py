@@ -114,14 +114,14 @@ class Join:
         """Tells a check what its request says of its server (`http-check send-state`)."""
         self.order(index, HEALTH, CheckChange(state_text=state_text(self.fleet.servers[index]), touched=False))
 
-    def tell_all(self, index: int, which: int | None = None) -> None:
-        """Tells the checks of a server, or one of them, all that the engine may not know."""
+    def tell_all(self, index: int, which: int | None = None, *, aims: bool = False) -> None:
+        """Tells the checks of a server, or one of them, all that the engine may not know. aims: also where they go."""
         server = self.fleet.servers[index]
         for each, check in ((HEALTH, server.health), (AGENT, server.agent)):
             if check is None or which not in (None, each):
                 continue
             change = all_of(self.fleet, index, each)
-            if server.moved and (aim := aim_of(server, each)) is not None:
+            if (aims or server.moved) and (aim := aim_of(server, each)) is not None:
                 change = msgspec.structs.replace(change, aim=aim)
             self.order(index, each, change)
 

@@ -35,6 +35,7 @@ from risefall.daemon.overview import Row, down_of, rows_of
 from risefall.daemon.placed import Placed
 from risefall.daemon.reload import Heir, Moves
 from risefall.daemon.report import Following, Report
+from risefall.daemon.server_states import Rows, apply_rows, read_rows
 from risefall.daemon.wishes import Sections
 from risefall.engine.names import Found, resolve
 from risefall.engine.native import Record, Statistics, now_ns
@@ -168,13 +169,16 @@ class Service:
             self.report = await trio.to_thread.run_sync(partial(Report, config, options.log, as_json=options.as_json))
             self._crew = Crew(workers)
             placed = place_all(self._crew, draft)
+            rows, notes = await trio.to_thread.run_sync(read_rows, config)
             draft.forget_targets()
             del loaded, config, found  # the tree and the plan have done their work
             self._loaded = None
             gc.collect()
             self._keeper = Keeper(options.state_dir, version("risefall"), self.report.say)
             await trio.to_thread.run_sync(self._keeper.open)
-            self._begin(draft, placed, await trio.to_thread.run_sync(self._keeper.load))
+            self._begin(draft, placed, await trio.to_thread.run_sync(self._keeper.load), rows)
+            for note in notes:
+                self.report.say(note)
             self._take(draft)
             resolving = await trio.to_thread.run_sync(self._make_resolving, draft.sections)
             settle_memory()
@@ -217,8 +221,8 @@ class Service:
                 self._keeper.close()
                 self.report.close()
 
-    def _begin(self, draft: Draft, placed: Placed, kept: tuple[int, Kept] | None) -> None:
-        """The first fleet; what was kept of an earlier run goes on."""
+    def _begin(self, draft: Draft, placed: Placed, kept: tuple[int, Kept] | None, rows: Rows) -> None:
+        """The first fleet; what was kept of an earlier run goes on, and rows of HAProxy's server-state files."""
         proxies, servers = draft.seed.proxies(), draft.seed.servers()
         known: list[int] = []
         if kept is not None:
@@ -230,6 +234,8 @@ class Service:
             self.join.tell_state(index)
         for index in known:
             self.join.tell_all(index)
+        for note in apply_rows(self.join, rows, set(known)):
+            self.report.say(note)
 
     def _take(self, draft: Draft) -> None:
         """What a configuration has to say besides its servers."""

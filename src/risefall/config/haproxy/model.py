@@ -383,6 +383,7 @@ class Proxy(msgspec.Struct, frozen=True):
     monitor_uri: str = ""
     email_alert: tuple[tuple[str, str], ...] = ()
     load_server_state: str = ""
+    server_state_name: str = ""
 
     @property
     def has_backend(self) -> bool:
