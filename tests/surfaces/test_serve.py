@@ -172,10 +172,10 @@ def test_a_shortage_of_descriptors_is_waited_out() -> None:
 
     async def main() -> None:
         scarce = Scarce(errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
-        assert await module._accept(scarce) == "client"  # type: ignore[arg-type, comparison-overlap]
+        assert await module.accept(scarce) == "client"  # type: ignore[arg-type, comparison-overlap]
         assert trio.current_time() - started == pytest.approx(3 * module.PAUSE_S)
         with pytest.raises(OSError, match="no room"):
-            await module._accept(Scarce(errno.EBADF))  # type: ignore[arg-type]
+            await module.accept(Scarce(errno.EBADF))  # type: ignore[arg-type]
 
     clock = trio.testing.MockClock(autojump_threshold=0)
     started = clock.current_time()

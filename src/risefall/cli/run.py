@@ -37,6 +37,13 @@ from risefall.daemon.service import Options, Service
     help="checks under way at once; by default as many as descriptors allow",
 )
 @click.option(
+    "--serve",
+    type=click.Choice(["none", "config"]),
+    default="none",
+    show_default=True,
+    help="config: open its stats sockets and its monitor-uri binds too; inherited ones (fd@) always are",
+)
+@click.option(
     "--state-dir",
     metavar="DIR|none",
     default="",
@@ -61,6 +68,7 @@ def command(
     slots: int | None,
     socket_path: str,
     state_dir: str,
+    serve: str,
 ) -> None:
     """Checks every server for ever, as HAProxy would, and tells what changes.
 
@@ -78,6 +86,7 @@ def command(
         slots=slots or 0,
         as_json=as_json,
         socket_path=socket_path,
+        serve_config=serve == "config",
         state_dir="" if state_dir == "none" else state_dir or usual_folder(os.environ),
     )
     again = None if "-" in files else partial(load, files, dialect, strict)

@@ -36,6 +36,7 @@ from risefall.daemon.placed import Placed
 from risefall.daemon.reload import Heir, Moves
 from risefall.daemon.report import Following, Report
 from risefall.daemon.server_states import Rows, apply_rows, read_rows
+from risefall.daemon.serving import Serving
 from risefall.daemon.wishes import Sections
 from risefall.engine.names import Found, resolve
 from risefall.engine.native import Record, Statistics, now_ns
@@ -64,7 +65,7 @@ class Options(msgspec.Struct, frozen=True):
     """How to run. log: `config`, `stderr` or `none`. span_s: end after it. stats_s: tell figures so often.
 
     slots: checks under way at once, 0 for as many as descriptors allow. socket_path: "" for the usual place.
-    state_dir: where the state is kept over restarts, "" for nowhere.
+    serve_config: also what the configuration itself opens: stats sockets and monitor-uri. state_dir: where the state is kept over restarts, "" for nowhere.
     """
 
     log: str = "config"
@@ -76,6 +77,7 @@ class Options(msgspec.Struct, frozen=True):
     runtime_socket: bool = True
     socket_path: str = ""
     state_dir: str = ""
+    serve_config: bool = False
 
 
 class Service:
@@ -115,6 +117,7 @@ class Service:
         self._groups: Groups
         self._crew: Crew
         self._keeper: Keeper
+        self._serving: Serving
         self._nursery: trio.Nursery
         self.join: Join
         self.report: Report
@@ -164,7 +167,7 @@ class Service:
         ) as workers:
             self._groups = Groups(workers.groups)
             first_ns = now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS
-            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=first_ns)
+            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=first_ns, serve=options.serve_config)
             # in a thread, since log targets may be names that have to be looked up
             self.report = await trio.to_thread.run_sync(partial(Report, config, options.log, as_json=options.as_json))
             self._crew = Crew(workers)
@@ -174,6 +177,9 @@ class Service:
             del loaded, config, found  # the tree and the plan have done their work
             self._loaded = None
             gc.collect()
+            self._serving = Serving(
+                self, lambda: self.fleet, self.report.say, self._socket_fault, whole=options.serve_config
+            )
             self._keeper = Keeper(options.state_dir, version("risefall"), self.report.say)
             await trio.to_thread.run_sync(self._keeper.open)
             self._begin(draft, placed, await trio.to_thread.run_sync(self._keeper.load), rows)
@@ -189,6 +195,7 @@ class Service:
                         nursery.start_soon(box.run)
                     if options.runtime_socket:
                         await self._open_sockets(nursery, draft.stats_timeout_s)
+                    await self._serving.follow(draft.serving, nursery)
                     del draft
                     workers.start()
                     for worker in range(options.workers):
@@ -318,7 +325,7 @@ class Service:
             self._growing = True
 
     def _make_heir(self, loaded: Loaded, found: Found) -> Heir:
-        draft = Draft(loaded, found, self._groups, node=self._node, first_ns=now_ns())
+        draft = Draft(loaded, found, self._groups, node=self._node, first_ns=now_ns(), serve=self._options.serve_config)
         return Heir(draft, self.join, self._proxies, self._options.workers)
 
     async def _exchange(self, heir: Heir, following: Following) -> Moves:
@@ -333,6 +340,7 @@ class Service:
         for taken in self._on_reload:
             taken()
         sections = draft.sections
+        await self._serving.follow(draft.serving, self._nursery)
         del heir, draft
         self._nursery.start_soon(self._run_resolving, await trio.to_thread.run_sync(self._make_resolving, sections))
         await trio.to_thread.run_sync(settle_memory)
@@ -463,7 +471,7 @@ class Service:
         self.join.forget(index)
 
     def sockets(self) -> Sequence[tuple[str, Level]]:
-        return [(path, Level.ADMIN) for path in self._socket_paths]
+        return [*((path, Level.ADMIN) for path in self._socket_paths), *self._serving.sockets()]
 
     def info(self) -> Mapping[str, Value]:
         """Values of `show info`; what belongs to proxying is left at its default."""

@@ -98,15 +98,16 @@ class Session:
     Args:
         api: what the commands work on.
         level: what the client may do at most.
+        severity: how messages show theirs, as `set severity-output` has it.
     """
 
-    def __init__(self, api: Api, level: Level) -> None:
+    def __init__(self, api: Api, level: Level, severity: str = "none") -> None:
         self.closed = False
         self.level = level
         self._api = api
         self._pending = b""
         self._prompt = False
-        self._severity = "none"
+        self._severity = severity
         self._modes: set[str] = set()
         self.timeout_s: float | None = None
         """How long the client may be silent, where it has said so itself."""

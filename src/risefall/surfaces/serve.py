@@ -127,29 +127,46 @@ async def serve(
     Raises: StartError where the path cannot be served.
     """
     fd = inherited(path)
-    with trio.socket.from_stdlib_socket(bind(path, mode) if fd is None else adopt(fd)) as listener:
-        mine = os.lstat(path) if fd is None else None
-        try:
-            places = trio.Semaphore(clients_max)
-            async with trio.open_nursery() as nursery:
-                task_status.started()
-                while True:
-                    await places.acquire()
-                    client = await _accept(listener)
-                    nursery.start_soon(_serve_client, client, Session(api, level), timeout_s, places, fault)
-        finally:
-            if mine is not None:
-                _unlink(path, mine)
+    opened = bind(path, mode) if fd is None else adopt(fd)
+    mine = os.lstat(path) if fd is None else None
+    try:
+        await serve_on(
+            opened, lambda: Session(api, level), timeout_s=timeout_s, clients_max=clients_max, fault=fault,
+            task_status=task_status,
+        )  # fmt: skip
+    finally:
+        if mine is not None:
+            unlink_own(path, mine)
 
 
-def _unlink(path: str, mine: os.stat_result) -> None:
+async def serve_on(
+    opened: socket.socket,
+    session: Callable[[], Session],
+    *,
+    timeout_s: float = TIMEOUT_S,
+    clients_max: int = CLIENTS_MAX,
+    fault: Callable[[Exception], None] | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The same on a listening socket, which it closes. session: makes one for each client."""
+    with trio.socket.from_stdlib_socket(opened) as listener:
+        places = trio.Semaphore(clients_max)
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                await places.acquire()
+                client = await accept(listener)
+                nursery.start_soon(_serve_client, client, session(), timeout_s, places, fault)
+
+
+def unlink_own(path: str, mine: os.stat_result) -> None:
     """Removes the path if it is still the one that was bound."""
     with suppress(OSError):
         if os.path.samestat(os.lstat(path), mine):
             os.unlink(path)
 
 
-async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
+async def accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
     """The next client; waits out a shortage of descriptors or memory."""
     while True:
         try:

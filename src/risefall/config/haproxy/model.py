@@ -432,6 +432,7 @@ class StatsSocket(msgspec.Struct, frozen=True):
     mode: str = ""
     user: str = ""
     group: str = ""
+    severity: str = "none"
     place: Place | None = None
 
 
