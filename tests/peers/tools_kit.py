@@ -168,10 +168,15 @@ class Terminal:
         return "\n".join(self.screen.display)
 
     def row(self, begin: str, after: str = "") -> int:
-        """The number of the first line that begins so, below the one that begins with `after`."""
+        """The number of the first line that begins so, from the one on that begins with `after`; -1 for none."""
         lines = self.screen.display
-        start = next(at for at, line in enumerate(lines) if line.startswith(after))
-        return next(at for at, line in enumerate(lines) if at >= start and line.startswith(begin))
+        start = next((at for at, line in enumerate(lines) if line.startswith(after)), len(lines))
+        return next((at for at, line in enumerate(lines) if at >= start and line.startswith(begin)), -1)
+
+    def line(self, begin: str, after: str = "") -> str:
+        """That line; empty while it is not drawn."""
+        row = self.row(begin, after)
+        return self.screen.display[row] if row >= 0 else ""
 
     def marked(self, row: int) -> bool:
         """Whether a line begins in reverse, as what is chosen does."""
