@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from risefall.config.haproxy.model import Family
+from risefall.daemon.figures import Known
 from risefall.daemon.orders import Orders
 from risefall.daemon.placed import Placed, begin, check_of, key_of, made_of
 from risefall.daemon.report import Report
@@ -110,10 +111,10 @@ class Join:
         """Tells a check what its request says of its server (`http-check send-state`)."""
         self.order(index, HEALTH, CheckChange(state_text=state_text(self.fleet.servers[index]), touched=False))
 
-    def record(self, index: int, which: int) -> Record | None:
-        """The engine's figures of one check."""
-        check = self.placed.check_id(index, which)
-        return None if check is None else self.workers.engines[check.worker].snapshot([check.handle])[0]
+    @property
+    def record(self) -> Known:
+        """The engine's figures of one check, or of many."""
+        return Known(self.placed, self.workers)
 
     # --- servers that come and go ---------------------------------------------------------------------------
 
