@@ -26,13 +26,12 @@ class Known:
         """Those of many, plain."""
         found: list[tuple[Any, ...] | None] = [None] * len(indices)
         wanted: dict[int, tuple[list[int], list[Handle]]] = {}
-        for place, index in enumerate(indices):
-            check = self._placed.check_id(index, which)
-            if check is not None:
-                places, handles = wanted.setdefault(check.worker, ([], []))
+        for place, (worker, handle) in enumerate(self._placed.places(indices, which)):
+            if handle:
+                places, handles = wanted.setdefault(worker, ([], []))
                 places.append(place)
-                handles.append(check.handle)
-        for worker, (places, handles) in wanted.items():
-            for place, figures in zip(places, self._engines[worker].figures(handles), strict=True):
+                handles.append(handle)
+        for number, (places, handles) in wanted.items():
+            for place, figures in zip(places, self._engines[number].figures(handles), strict=True):
                 found[place] = figures if figures[0] else None
         return found
