@@ -10,12 +10,14 @@ Source: spec/haproxy-checks.md §7.1; haproxy configuration manual 2.6 §3.1 sta
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import trio
 
@@ -31,6 +33,8 @@ BACKLOG = 64
 READ_BYTES = 16_384
 WRITE_BYTES = 65_536
 """About as much of an answer is made before it is written; the deadline holds for each piece of it."""
+
+LOCK_TRIES, LOCK_PAUSE_S = 100, 0.01
 
 SLICE_S = 0.005
 """How long answering one client may hold up the others: one line may hold thousands of commands."""
@@ -62,13 +66,33 @@ def remove_stale(path: str) -> None:
     raise StartError(f"{path}: another process serves this socket; stop it or choose another path")
 
 
+@contextmanager
+def only_one(path: str) -> Iterator[None]:
+    """Keeps others of our kind from looking at a path meanwhile: between bind() and listen() a socket looks like a stale one.
+
+    It is a lock on the folder, which ends with the process however that ends. Where there is none to be had (no right to
+    read the folder, somebody else's lock), it is done without.
+    """
+    with ExitStack() as undo:
+        with suppress(OSError):
+            folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undo.callback(os.close, folder)
+            for _ in range(LOCK_TRIES):
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(LOCK_PAUSE_S)
+        yield
+
+
 def bind(path: str, mode: int = 0o600) -> socket.socket:
     """A listening socket on `path` that only `mode` may reach, from the first moment.
 
     Raises: StartError saying what to do.
     """
     try:
-        with ExitStack() as undo:
+        with only_one(path), ExitStack() as undo:
             remove_stale(path)
             listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
             listener.bind(path)
