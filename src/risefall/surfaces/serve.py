@@ -29,14 +29,14 @@ CLIENTS_MAX = 64
 TIMEOUT_S = 10.0
 """`stats timeout` of HAProxy when nothing is said."""
 
-BACKLOG = 64
+BACKLOG = 1024
 READ_BYTES = 16_384
 WRITE_BYTES = 65_536
 """About as much of an answer is made before it is written; the deadline holds for each piece of it."""
 
 LOCK_TRIES, LOCK_PAUSE_S = 100, 0.01
 
-SLICE_S = 0.005
+SLICE_S = 0.002
 """How long answering one client may hold up the others: one line may hold thousands of commands."""
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
