@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 
 from risefall.config.haproxy.model import Family
+from risefall.daemon.figures import Known
 from risefall.daemon.orders import Orders
 from risefall.daemon.placed import Placed, begin, check_of, key_of, made_of
 from risefall.daemon.report import Report
@@ -125,10 +126,10 @@ class Join:
                 change = msgspec.structs.replace(change, aim=aim)
             self.order(index, each, change)
 
-    def record(self, index: int, which: int) -> Record | None:
-        """The engine's figures of one check."""
-        check = self.placed.check_id(index, which)
-        return None if check is None else self.workers.engines[check.worker].snapshot([check.handle])[0]
+    @property
+    def record(self) -> Known:
+        """The engine's figures of one check, or of many."""
+        return Known(self.placed, self.workers)
 
     # --- servers that come and go ---------------------------------------------------------------------------
 

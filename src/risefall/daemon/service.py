@@ -478,8 +478,8 @@ class Service:
         uptime = int(time.monotonic() - self._started_s)
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return {
-            "Name": "risefall",
             "Version": version("risefall"),
+            "Build info": f"risefall {version('risefall')}",
             "Nbthread": self._options.workers,
             "Pid": os.getpid(),
             "Uptime_sec": uptime,

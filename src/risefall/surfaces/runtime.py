@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, refuse, says
+from risefall.surfaces.foreign import FOREIGN
 from risefall.surfaces.handlers import COMMANDS
 from risefall.surfaces.usage import ALL, CLOSE, HELP, Usage, closest, render_usage
 
@@ -213,7 +214,7 @@ class Session:
                 return self._set_timeout(rest)
             case ["expert-mode" | "experimental-mode" as name, *rest]:
                 return self._switch_mode(name, rest)
-        for command in COMMANDS:
+        for command in (*COMMANDS, *FOREIGN):
             called = command.usage.words
             if tuple(words[: len(called)]) == called:
                 if self.level < command.level:
