@@ -1,0 +1,1 @@
+"""keepalived.conf: text to frozen structs (`read`)."""
