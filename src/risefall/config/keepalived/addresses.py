@@ -37,7 +37,9 @@ def read_vip(walk: Walk, line: Line, *, static: bool = False, groups: tuple[str,
     family = plain_address(text)
     prefix = _prefix(walk, line, given, length, 128 if ":" in given else 32) if slash else 128 if ":" in given else 32
     if not family:
-        walk.warn(line, f"VRRP parsed invalid IP {given}. skipping IP...", "write a numeric address, such as 10.0.0.1/24", 0)
+        walk.warn(
+            line, f"VRRP parsed invalid IP {given}. skipping IP...", "write a numeric address, such as 10.0.0.1/24", 0
+        )
         return None
     values: Values = {"options": ()}
     try:
@@ -45,6 +47,10 @@ def read_vip(walk: Walk, line: Line, *, static: bool = False, groups: tuple[str,
     except _Dropped:
         return None
     prefix = values.pop("prefix", prefix)
+    if "broadcast" in values and "peer" in values:
+        text_ = "Cannot specify broadcast and peer addresses - ignoring broadcast address"
+        walk.warn(line, text_, "take one of the two out", 0)
+        del values["broadcast"]
     if family == 6 and (values.pop("scope", None) or values.get("label")):
         text_ = f"Cannot specify scope or label for IPv6 addresses ({given}) - ignoring it"
         walk.warn(line, text_, "take it out", 0)
@@ -66,7 +72,9 @@ def _options(walk: Walk, line: Line, family: int, values: Values, *, static: boo
         option = words[at]
         if option in valued:
             if at + 1 >= len(words):
-                walk.warn(line, f"No {option} parameter specified for {given}", "the address is dropped: write one", at + 1)
+                walk.warn(
+                    line, f"No {option} parameter specified for {given}", "the address is dropped: write one", at + 1
+                )
                 raise _Dropped
             _valued(walk, line, at, family, values, groups)
             at += 2
@@ -99,7 +107,9 @@ def _valued(walk: Walk, line: Line, at: int, family: int, values: Values, groups
             if value in SCOPES or (value.isdigit() and int(value[:4]) < 256):
                 values["scope"] = value
             else:
-                walk.warn(line, f"Invalid scope '{value}' specified for {given} - ignoring", "write global or link", at + 1)
+                walk.warn(
+                    line, f"Invalid scope '{value}' specified for {given} - ignoring", "write global or link", at + 1
+                )
         case "broadcast" | "brd":
             if family == 6:
                 text = f"VRRP is trying to assign a broadcast {option} to the IPv6 address {given} !!?? WTF... skipping VIP..."

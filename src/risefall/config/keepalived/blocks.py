@@ -91,20 +91,21 @@ class Walk:
         try:
             while (line := self.lines.next()) is not None:
                 word = line.words[0]
-                if self._skip:
-                    if self._skipped(word):
-                        if word == "}" and not self._skip:
-                            return False
-                        if self._skip == 1 and word == "{":
-                            wants_brace = False
-                        continue
+                if self._skip and self._skipped(word):
+                    if word == "}" and not self._skip:
+                        return False
+                    if self._skip == 1 and word == "{":
+                        wants_brace = False
+                    continue
                 if wants_brace:
                     wants_brace = False
                     if word == "{":
                         continue
                     self.warn(line, "Missing '{' at beginning of configuration block", "write it behind the keyword")
                 elif word == "{":
-                    self.warn(line, "Unexpected '{' - ignoring", "its '}' ends the block that it stands in: take both out")
+                    self.warn(
+                        line, "Unexpected '{' - ignoring", "its '}' ends the block that it stands in: take both out"
+                    )
                     continue
                 if word == "}":
                     return True
@@ -289,7 +290,14 @@ def text(field: str, *, absent: str = "") -> Keyword:
 
 
 def number(
-    field: str, low: int, high: int, message: str, *, lenient: bool = True, instead: int | None = None, plus: bool = False
+    field: str,
+    low: int,
+    high: int,
+    message: str,
+    *,
+    lenient: bool = True,
+    instead: int | None = None,
+    plus: bool = False,
 ) -> Keyword:
     """A keyword with a whole number. plus: a sign is allowed. instead: the value when it is wrong; None keeps the old."""
 
@@ -311,9 +319,7 @@ def seconds(field: str, message: str, *, zero: str = "", high: int = numbers.SEC
 
     def read(walk: Walk, line: Line) -> None:
         given = word(line)
-        value = walk.judge(
-            line, 1, numbers.unsigned(given, 0, high), message.format(name=walk.draft.name, value=given)
-        )
+        value = walk.judge(line, 1, numbers.unsigned(given, 0, high), message.format(name=walk.draft.name, value=given))
         if value is None:
             return
         if value == 0 and zero:
@@ -325,7 +331,9 @@ def seconds(field: str, message: str, *, zero: str = "", high: int = numbers.SEC
     return Keyword(read)
 
 
-def timer(field: str, message: str, *, low: int = 0, high: int = numbers.TIMER_MAX_US, instead: int | None = None) -> Keyword:
+def timer(
+    field: str, message: str, *, low: int = 0, high: int = numbers.TIMER_MAX_US, instead: int | None = None
+) -> Keyword:
     """A keyword with seconds and up to six decimals, kept as ms. low, high: in microseconds."""
 
     def read(walk: Walk, line: Line) -> None:

@@ -117,7 +117,9 @@ def _status(walk: Walk, line: Line) -> None:
         low = int(parts.group(1)[:9]) if parts else 0
         high = int(parts.group(2)[:9]) if parts and parts.group(2) else low
         if not 100 <= low <= high <= 599:
-            walk.warn(line, f"Invalid HTTP_GET status code '{given}'", "write codes from 100 to 599, such as 200-299", at)
+            walk.warn(
+                line, f"Invalid HTTP_GET status code '{given}'", "write codes from 100 to 599, such as 200-299", at
+            )
         else:
             found.append((low, high))
 

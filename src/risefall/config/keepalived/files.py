@@ -6,6 +6,7 @@ Source: spec/keepalived-track.md §7.2; observed with `keepalived -t` of 2.2.7.
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 import stat
@@ -133,6 +134,6 @@ def _first_brace(text: str) -> list[str] | None:
             depth -= 1
             if not depth:
                 cuts.append(at)
-                inside = [text[a + 1 : b] for a, b in zip(cuts, cuts[1:], strict=False)]
+                inside = [text[a + 1 : b] for a, b in itertools.pairwise(cuts)]
                 return [text[:start] + one + text[at + 1 :] for one in inside]
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from risefall.config.keepalived.blocks import Draft, Values, Walk
-from risefall.config.keepalived.model import Instance, Notify, SyncGroup, Tracked
+from risefall.config.keepalived.model import Instance, Line, Notify, SyncGroup, Tracked
 from risefall.config.keepalived.vrrp import Drafts
 from risefall.config.text import nearest
 
@@ -101,9 +101,13 @@ class Finish:
         if len(members) == 1:
             text = f"Sync group {name} has only 1 virtual router(s) - this probably isn't what you want"
             self._walk.warn(draft.line, text, "name the other instances too, or take the group out", 1)
-        owners = {instances[member].values.get("priority") == OWNER for member in members}
-        if len(owners) > 1:
-            text = f"Sync group {name} has some member(s) as address owner and some not as address owner. This won't work."
+        wishes = [
+            (one.values.get("wants_master"), one.values.get("priority")) for one in map(instances.get, members) if one
+        ]
+        if any(wish is False and (True, OWNER) in wishes[:at] for at, (wish, _) in enumerate(wishes)):
+            text = (
+                f"Sync group {name} has some member(s) as address owner and some not as address owner. This won't work."
+            )
             self._walk.warn(draft.line, text, "write priority 255 in all of them, or in none", 1)
         self._members[name] = members
         return True
@@ -117,7 +121,9 @@ class Finish:
                 for one in values.get(field, ()):
                     if one.weight:
                         what = f"Cannot have weighted track {NOUNS[field]} '{one.name}' with member having priority 255"
-                        tail = "clearing weight" if field in ("track_scripts", "track_interfaces") else "setting weight 0"
+                        tail = (
+                            "clearing weight" if field in ("track_scripts", "track_interfaces") else "setting weight 0"
+                        )
                         self._walk.warn(draft.line, f"({draft.name}) {what} - {tail}", "write weight 0", 1)
                 values[field] = [Tracked(one.name, 0, one.reverse, one.place) for one in values.get(field, ())]
         return SyncGroup(
@@ -160,6 +166,7 @@ class Finish:
         self._strictness(draft, strict)
         self._advert(draft)
         self._weights(draft)
+        self._own_interface(draft)
         group = self._group_of.get(draft.name)
         changes = values.get("notify_priority_changes")
         if changes is None and group is not None:
@@ -318,7 +325,12 @@ class Finish:
             values["accept"] = False
         for field, demand, text, default in (
             ("garp_lower_prio_repeat", 0, "Strict mode requires no repeat garps. resetting", self._lower("repeat")),
-            ("garp_lower_prio_delay_ms", 0, "Strict mode requires no repeat garp delay. resetting", self._lower("delay_ms")),
+            (
+                "garp_lower_prio_delay_ms",
+                0,
+                "Strict mode requires no repeat garp delay. resetting",
+                self._lower("delay_ms"),
+            ),
             (
                 "lower_prio_no_advert",
                 True,
@@ -347,7 +359,9 @@ class Finish:
     def _advert(self, draft: Draft) -> None:
         values = draft.values
         us = values.get("advert_us", 1_000_000)
-        unit, word = (1_000_000, "an integer. rounding") if values["version"] == 2 else (10_000, "in units of 10ms - rounding")
+        unit, word = (
+            (1_000_000, "an integer. rounding") if values["version"] == 2 else (10_000, "in units of 10ms - rounding")
+        )
         most = 255_000_000 if values["version"] == 2 else 40_950_000
         if us >= most + unit:
             ends = ("256s", "255s") if values["version"] == 2 else ("40.96s", "40.95s")
@@ -385,7 +399,10 @@ class Finish:
                 interfaces.append(one)
                 continue
             kept = "weight " if grouped else ""
-            say(one, f"ignoring {one.name} tracked interface {kept}due to {'SYNC group' if grouped else 'address owner'}")
+            say(
+                one,
+                f"ignoring {one.name} tracked interface {kept}due to {'SYNC group' if grouped else 'address owner'}",
+            )
             if grouped:
                 interfaces.append(Tracked(one.name, 0, one.reverse, one.place))
         values["track_interfaces"] = interfaces
@@ -405,8 +422,19 @@ class Finish:
             files.append(Tracked(one.name, 0, one.reverse, one.place))
         values["track_files"] = files
 
+    def _own_interface(self, draft: Draft) -> None:
+        """The own interface is tracked anyhow."""
+        values = draft.values
+        if not values.get("interface_tracked", True):
+            return
+        kept = [one for one in values.get("track_interfaces", ()) if one.name != values.get("interface")]
+        if len(kept) < len(values.get("track_interfaces", ())):
+            text = f"Ignoring track_interface {values['interface']} since own interface"
+            self._say(draft, "interface", text, "take it out: it is tracked anyhow, without a weight")
+        values["track_interfaces"] = kept
+
     @staticmethod
-    def _lines(draft: Draft) -> Iterable:  # type: ignore[type-arg]
+    def _lines(draft: Draft) -> Iterable[Line]:
         return draft.lines.values()
 
     # --- conflicts --------------------------------------------------------------------------------------------------

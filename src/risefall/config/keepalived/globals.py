@@ -24,27 +24,95 @@ from risefall.config.keepalived.blocks import (
 )
 from risefall.config.keepalived.model import Global, Line
 
-BITS = {f"I{kind}{who}": bit for who, base in (("USR", 6), ("GRP", 3), ("OTH", 0)) for kind, bit in
-        (("R", 4 << base), ("W", 2 << base), ("X", 1 << base))}
-PLAIN = (
-    "process_names vrrp_no_swap checker_no_swap bfd_no_swap lvs_flush nftables_ifindex nftables_counters"
-    " enable_traps enable_snmp_vrrp enable_snmp_keepalived enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3"
-    " enable_snmp_checker enable_dbus log_unknown_vrids reload_repeat disable_local_igmp"
-    " lvs_flush_on_stop lvs_flush_onstop vrrp_iptables vrrp_ipsets nftables nftables_ipvs"
-    " reload_check_config reload_file snmp_socket dbus_service_name lvs_timeouts lvs_sync_daemon vrrp_rx_bufs_policy"
-    " vrrp_rx_bufs_multiplier reload_time_file tmp_config_directory max_auto_priority min_auto_priority_delay"
-    " startup_script startup_script_timeout shutdown_script shutdown_script_timeout vrrp_garp_extra_if"
-    " vrrp_vmac_garp_intvl vrrp_priority checker_priority bfd_priority vrrp_rt_priority checker_rt_priority"
-    " bfd_rt_priority vrrp_cpu_affinity checker_cpu_affinity bfd_cpu_affinity vrrp_netlink_cmd_rcv_bufs"
-    " vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs vrrp_netlink_monitor_rcv_bufs_force"
-    " process_monitor_rcv_bufs process_monitor_rcv_bufs_force lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force"
-    " lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force data_use_instance"
-).split()
-NEEDY = (
-    "process_name vrrp_process_name checker_process_name lvs_process_name bfd_process_name vrrp_rlimit_rttime"
-    " vrrp_rlimit_rtime checker_rlimit_rttime checker_rlimit_rtime bfd_rlimit_rttime bfd_rlimit_rtime vmac_prefix"
-    " vmac_addr_prefix random_seed config_save_dir nftables_priority nftables_ipvs_priority nftables_ipvs_start_fwmark"
-).split()
+BITS = {
+    f"I{kind}{who}": bit
+    for who, base in (("USR", 6), ("GRP", 3), ("OTH", 0))
+    for kind, bit in (("R", 4 << base), ("W", 2 << base), ("X", 1 << base))
+}
+PLAIN = [
+    "process_names",
+    "vrrp_no_swap",
+    "checker_no_swap",
+    "bfd_no_swap",
+    "lvs_flush",
+    "nftables_ifindex",
+    "nftables_counters",
+    "enable_traps",
+    "enable_snmp_vrrp",
+    "enable_snmp_keepalived",
+    "enable_snmp_rfc",
+    "enable_snmp_rfcv2",
+    "enable_snmp_rfcv3",
+    "enable_snmp_checker",
+    "enable_dbus",
+    "log_unknown_vrids",
+    "reload_repeat",
+    "disable_local_igmp",
+    "",
+    "",
+    "vrrp_iptables",
+    "vrrp_ipsets",
+    "nftables",
+    "nftables_ipvs",
+    "reload_check_config",
+    "reload_file",
+    "",
+    "dbus_service_name",
+    "",
+    "",
+    "",
+    "",
+    "reload_time_file",
+    "tmp_config_directory",
+    "",
+    "",
+    "startup_script",
+    "",
+    "shutdown_script",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "vrrp_netlink_cmd_rcv_bufs",
+    "vrrp_netlink_cmd_rcv_bufs_force",
+    "vrrp_netlink_monitor_rcv_bufs",
+    "vrrp_netlink_monitor_rcv_bufs_force",
+    "process_monitor_rcv_bufs",
+    "process_monitor_rcv_bufs_force",
+    "lvs_netlink_cmd_rcv_bufs",
+    "lvs_netlink_cmd_rcv_bufs_force",
+    "lvs_netlink_monitor_rcv_bufs",
+    "lvs_netlink_monitor_rcv_bufs_force",
+    "data_use_instance",
+]
+NEEDY = [
+    "process_name",
+    "vrrp_process_name",
+    "checker_process_name",
+    "lvs_process_name",
+    "bfd_process_name",
+    "vrrp_rlimit_rttime",
+    "vrrp_rlimit_rtime",
+    "checker_rlimit_rttime",
+    "checker_rlimit_rtime",
+    "bfd_rlimit_rttime",
+    "bfd_rlimit_rtime",
+    "vmac_prefix",
+    "vmac_addr_prefix",
+    "random_seed",
+    "config_save_dir",
+    "nftables_priority",
+    "nftables_ipvs_priority",
+    "nftables_ipvs_start_fwmark",
+]
 """Keywords whose words are only kept: those that may stand alone, and those without whose value keepalived ends."""
 
 
@@ -122,7 +190,9 @@ def _min_garp(walk: Walk, line: Line) -> None:
 def _repeat(field: str) -> Keyword:
     def read(walk: Walk, line: Line) -> None:
         given = word(line)
-        value = walk.judge(line, 1, numbers.unsigned(given, 0, numbers.UINT_MAX), f"{field} '{given}' invalid - ignoring")
+        value = walk.judge(
+            line, 1, numbers.unsigned(given, 0, numbers.UINT_MAX), f"{field} '{given}' invalid - ignoring"
+        )
         if value is None:
             return
         if value == 0:
@@ -206,12 +276,88 @@ def _include_check(walk: Walk, line: Line) -> None:
         lines.include_check = lines.include_check if sign else 0
         bit = files.WORDS.get(given[len(sign) :], 0)
         if not bit:
-            text = f"Unknown include_check type '{given[len(sign):]}' - ignoring"
+            text = f"Unknown include_check type '{given[len(sign) :]}' - ignoring"
             walk.warn(line, text, f"known are {', '.join(files.WORDS)}", at)
         elif sign == "-":
             lines.include_check &= ~bit
         else:
             lines.include_check |= bit | (0 if sign else files.READ)
+
+
+def _missed(message: str, count: int = 1) -> Keyword:
+    """A keyword that is only kept. message: what is said when it has fewer words behind it."""
+
+    def read(walk: Walk, line: Line) -> None:
+        if len(line.words) <= count:
+            walk.warn(line, message, "write a value behind it", len(line.words))
+        walk.draft.values.setdefault("others", {})[line.words[0]] = line.words[1:]
+
+    return Keyword(read)
+
+
+def _ranged(low: int, high: int, message: str, absent: str = "") -> Keyword:
+    """A number that is only kept, and not at all when it is wrong."""
+
+    def read(walk: Walk, line: Line) -> None:
+        if absent and len(line.words) < 2:
+            walk.warn(line, absent, "write a number behind it", 1)
+            return
+        given = word(line)
+        if walk.judge(line, 1, numbers.signed(given, low, high), message.format(value=given)) is not None:
+            walk.draft.values.setdefault("others", {})[line.words[0]] = line.words[1:]
+
+    return Keyword(read)
+
+
+def _process_name(walk: Walk, line: Line) -> None:
+    given = word(line)
+    if len(given) > 15:
+        text = f"Process name {given} more than 15 characters, truncating"
+        walk.warn(line, text, "write a name of 15 at the most", 1)
+    walk.draft.values.setdefault("others", {})[line.words[0]] = (given[:15],)
+
+
+def _iptables(walk: Walk, line: Line) -> None:
+    text = (
+        "iptables not supported, using nftables instead. Please replace 'vrrp_iptables and 'vrrp_ipsets' with"
+        " 'nftables' config option"
+    )
+    walk.warn(line, text, "write nftables", 0)
+
+
+def _flush(walk: Walk, line: Line) -> None:
+    if len(line.words) > 1 and line.words[1] != "VS":
+        walk.warn(line, f"Unknown lvs_flush_on_stop type {line.words[1]}", "write VS, or nothing", 1)
+
+
+def _garp_extra(walk: Walk, line: Line) -> None:
+    numbers_ = [one for one in line.words[1:] if one != "all"]
+    for given in numbers_:
+        message = f"{line.words[0]} '{given}' invalid - ignoring"
+        if walk.judge(line, line.words.index(given), numbers.unsigned(given, 1, 86400), message) is None:
+            return
+    if not numbers_:
+        walk.warn(line, f"{line.words[0]} specified without time - ignoring", "write seconds behind it", 1)
+
+
+def _max_auto(walk: Walk, line: Line) -> None:
+    if len(line.words) > 1:
+        given = line.words[1]
+        message = f"max_auto_priority '{given}' must be in [0, 99] (or -1 to disable) - ignoring"
+        walk.judge(line, 1, numbers.signed(given, -1, 99), message)
+
+
+def _per_process() -> dict[str, Keyword]:
+    """The keywords that each of the three processes has."""
+    found = {}
+    for process in ("vrrp", "checker", "bfd"):
+        found[f"{process}_priority"] = _ranged(
+            -20, 19, f"Invalid {process} process priority specified", f"No {process} process priority specified"
+        )
+        found[f"{process}_rt_priority"] = _missed(f"No {process} process real-time priority specified")
+        found[f"{process}_cpu_affinity"] = _missed(f"No {process} cpu_id set specified")
+        found[f"{process}_process_name"] = Keyword(_process_name)
+    return found
 
 
 def table() -> Table:
@@ -220,6 +366,38 @@ def table() -> Table:
     return {
         **{name: passed() for name in PLAIN},
         **{name: passed(1) for name in NEEDY},
+        **_per_process(),
+        "process_name": Keyword(_process_name),
+        "lvs_process_name": Keyword(_process_name),
+        "snmp_socket": _missed("SNMP error : snmp socket name missing"),
+        "lvs_timeouts": _missed("lvs_timeouts requires at least one option", 2),
+        "lvs_sync_daemon": _missed("lvs_sync_daemon requires interface"),
+        "vrrp_rx_bufs_policy": _missed("vrrp_rx_bufs_policy missing"),
+        "vrrp_rx_bufs_multiplier": _missed("Invalid vrrp_rx_bufs_multiplier"),
+        "max_auto_priority": Keyword(_max_auto),
+        "min_auto_priority_delay": _ranged(
+            1,
+            10_000_000,
+            "min_auto_priority_delay '{value}' must be in [1, 10000000] - ignoring",
+            "min_auto_priority_delay requires delay time",
+        ),
+        "startup_script_timeout": _ranged(
+            1,
+            1000,
+            "startup_script_timeout '{value}' must be in [1, 1000] - ignoring",
+            "startup_script_timeout requires value",
+        ),
+        "shutdown_script_timeout": _ranged(
+            1,
+            1000,
+            "shutdown_script_timeout '{value}' must be in [1, 1000] - ignoring",
+            "shutdown_script_timeout requires value",
+        ),
+        "vrrp_garp_extra_if": Keyword(_garp_extra),
+        "vrrp_vmac_garp_intvl": Keyword(_garp_extra),
+        "lvs_flush_on_stop": Keyword(_flush),
+        "lvs_flush_onstop": Keyword(_flush),
+        "vrrp_iptables": Keyword(_iptables),
         "router_id": _optional("router_id", "routerid name missing - ignoring"),
         "notification_email_from": _optional("email_from", "emailfrom missing - ignoring"),
         "notification_email": Keyword(_emails),
@@ -250,7 +428,9 @@ def table() -> Table:
         ),
         "vrrp_garp_master_repeat": _repeat("vrrp_garp_master_repeat"),
         "vrrp_garp_master_refresh": seconds(
-            "vrrp_garp_master_refresh_ms", "Invalid vrrp_garp_master_refresh '{value}' - ignoring", high=numbers.UINT_MAX
+            "vrrp_garp_master_refresh_ms",
+            "Invalid vrrp_garp_master_refresh '{value}' - ignoring",
+            high=numbers.UINT_MAX,
         ),
         "vrrp_garp_master_refresh_repeat": _repeat("vrrp_garp_master_refresh_repeat"),
         "vrrp_garp_lower_prio_delay": seconds(
@@ -285,9 +465,7 @@ def table() -> Table:
         "notify_fifo_script": _fifo_script("notify_fifo_script", ""),
         "vrrp_notify_fifo_script": _fifo_script("vrrp_notify_fifo_script", "vrrp_"),
         "lvs_notify_fifo_script": _fifo_script("lvs_notify_fifo_script", "lvs_"),
-        "vrrp_notify_priority_changes": boolean(
-            "notify_priority_changes", invalid % "vrrp_notify_priority_changes"
-        ),
+        "vrrp_notify_priority_changes": boolean("notify_priority_changes", invalid % "vrrp_notify_priority_changes"),
         "fifo_write_vrrp_states_on_reload": flag("fifo_write_states_on_reload"),
         "vrrp_startup_delay": timer(
             "startup_delay_ms", "vrrp_startup_delay '{value}' is invalid", low=1000, high=numbers.UINT_MAX

@@ -56,7 +56,7 @@ def decimal(text: str, low: int, high: int, *, places: int = 6, lenient: bool = 
     """A number of so many decimals at the most, in units of the last; low and high are in the same units."""
     if text.startswith("-"):
         return Number(None, f"negative number '{text}'")
-    whole, dot, fraction = text.partition(".")
+    whole, _, fraction = text.partition(".")
     complaint, up = "", False
     if len(fraction) > places:
         complaint = f"number '{text}' has too many decimal places"

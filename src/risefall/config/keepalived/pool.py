@@ -110,9 +110,7 @@ class Pool:
             walk.warn(draft.line, text, "write a port, or add persistence_timeout")
             values["persistence_timeout_s"] = PERSISTENCE_S
         if "protocol" in values and marks and not ranges:
-            text = (
-                f"Warning: Virtual server {self._name(values)}: protocol specified for fwmark - protocol will be ignored"
-            )
+            text = f"Warning: Virtual server {self._name(values)}: protocol specified for fwmark - protocol will be ignored"
             walk.warn(draft.at("protocol"), text, "take it out")
             del values["protocol"]
 

@@ -14,7 +14,7 @@ from risefall.config.keepalived import trackers, vrrp
 from risefall.config.keepalived.blocks import Draft, Table, Walk
 from risefall.config.keepalived.finish import Finish
 from risefall.config.keepalived.lexer import Lines
-from risefall.config.keepalived.model import Config, Line
+from risefall.config.keepalived.model import Config, Instance, Line, SyncGroup
 from risefall.config.keepalived.pool import Pool
 from risefall.config.text import Diagnostics, Source
 
@@ -76,9 +76,10 @@ def read(
     )
 
 
-def _unused(walk: Walk, known: trackers.Known, instances: tuple, groups: tuple) -> None:  # type: ignore[type-arg]
+def _unused(walk: Walk, known: trackers.Known, instances: tuple[Instance, ...], groups: tuple[SyncGroup, ...]) -> None:
     """A script that nothing tracks is never run; `-t` does not say so."""
-    used = {one.name for owner in chain(instances, groups) for one in owner.track_scripts}
+    tracked = chain(*(one.track_scripts for one in instances), *(one.track_scripts for one in groups))
+    used = {one.name for one in tracked}
     for script in known.scripts:
         if script.name not in used:
             line = Line(script.place.file, script.place.line, "", "", ())

@@ -204,7 +204,7 @@ def _granularity(walk: Walk, line: Line) -> None:
         text_ = f"Invalid IPv6 persistence_granularity specified - {given}"
         if walk.judge(line, 1, numbers.unsigned(given, 1, 128, lenient=False), text_) is None:
             return
-    elif not plain_address(given) == 4 and not given.isdigit():
+    elif plain_address(given) != 4 and not given.isdigit():
         text_ = f"Invalid IPv4 persistence_granularity specified - {given}"
         walk.warn(line, text_, "write a netmask, such as 255.255.255.0", 1)
         return
@@ -312,12 +312,8 @@ def real_table(known: Known) -> Table:
         **checkers.table(known),
         "weight": number("weight", 0, WEIGHT_MAX, f"Real server weight {{value}} is outside range 0-{WEIGHT_MAX}"),
         "lvs_method": _method("method", "real"),
-        "uthreshold": number(
-            "uthreshold", 0, numbers.UINT_MAX, "Invalid real_server uthreshold '{value}' - ignoring"
-        ),
-        "lthreshold": number(
-            "lthreshold", 0, numbers.UINT_MAX, "Invalid real_server lthreshold '{value}' - ignoring"
-        ),
+        "uthreshold": number("uthreshold", 0, numbers.UINT_MAX, "Invalid real_server uthreshold '{value}' - ignoring"),
+        "lthreshold": number("lthreshold", 0, numbers.UINT_MAX, "Invalid real_server lthreshold '{value}' - ignoring"),
         "inhibit_on_failure": boolean("inhibit_on_failure", "Invalid inhibit_on_failure parameter {value}"),
         "notify_up": command("notify_up", "({name}) notify_up script already specified - ignoring {value}"),
         "notify_down": command("notify_down", "({name}) notify_down script already specified - ignoring {value}"),
@@ -359,9 +355,7 @@ def virtual_table(known: Known) -> Table:
             numbers.UINT_MAX,
             f"Hysteresis {{value}} must be in [0, {numbers.UINT_MAX}] - ignoring",
         ),
-        "weight": number(
-            "weight", 1, WEIGHT_MAX, f"Virtual server weight {{value}} is outside range 1-{WEIGHT_MAX}"
-        ),
+        "weight": number("weight", 1, WEIGHT_MAX, f"Virtual server weight {{value}} is outside range 1-{WEIGHT_MAX}"),
         "sorry_server": Keyword(_sorry),
         "sorry_server_inhibit": Keyword(_sorry_inhibit),
         "sorry_server_lvs_method": _method("method", "sorry"),
@@ -374,7 +368,9 @@ def virtual_table(known: Known) -> Table:
 
 def _group(walk: Walk, line: Line, servers: Servers) -> None:
     name = word(line)
-    found = [one for inner in walk.value_lines(line, named=True) if (one := _group_entry(walk, inner, name)) is not None]
+    found = [
+        one for inner in walk.value_lines(line, named=True) if (one := _group_entry(walk, inner, name)) is not None
+    ]
     if not found:
         text_ = f"virtual server group {name} has no entries - removing"
         walk.warn(line, text_, "write addresses with ports, or firewall marks, into it", 1)
@@ -418,7 +414,7 @@ def _group_entry(walk: Walk, line: Line, name: str) -> GroupEntry | None:
 def _range(given: str, family: int) -> tuple[str, str]:
     """First and last address of an entry. Raises ValueError with what keepalived says."""
     if "/" in given:
-        base, _, length = given.partition("/")
+        length = given.partition("/")[2]
         longest = 32 if family == 4 else 128
         if not length.isdigit() or not 0 < int(length[:4]) <= longest:
             raise ValueError(f"Invalid netmask - {given} - skipping")

@@ -38,6 +38,8 @@ class Known:
         self.files: list[TrackFile] = []
         self.processes: list[Process] = []
         self.bfds: list[Bfd] = []
+        self.bfd_names: list[Bfd] = []
+        """Those too that are dropped: what tracks one does not know of it, and never sees it up."""
         self.groups: list[TrackGroup] = []
 
     def find(self, kind: str, name: str) -> Any:
@@ -49,7 +51,7 @@ class Known:
             "script": self.scripts,
             "file": self.files,
             "process": self.processes,
-            "bfd": self.bfds,
+            "bfd": self.bfd_names,
         }
         return lists[kind]
 
@@ -269,7 +271,9 @@ def _process_weight(walk: Walk, line: Line) -> None:
 
 def _quorum(walk: Walk, line: Line) -> None:
     given, values = word(line), walk.draft.values
-    message = f"Quorum ({given}) for vrrp_track_process {walk.draft.name} must be between [1..65535] inclusive. Ignoring..."
+    message = (
+        f"Quorum ({given}) for vrrp_track_process {walk.draft.name} must be between [1..65535] inclusive. Ignoring..."
+    )
     value = walk.judge(line, 1, numbers.unsigned(given, 1, 65535), message)
     if value is None:
         return
@@ -283,9 +287,7 @@ def _quorum(walk: Walk, line: Line) -> None:
 
 def _quorum_max(walk: Walk, line: Line) -> None:
     given, values = word(line), walk.draft.values
-    message = (
-        f"quorum_max ({given}) for vrrp_track_process {walk.draft.name} must be between [0..65535] inclusive. Ignoring..."
-    )
+    message = f"quorum_max ({given}) for vrrp_track_process {walk.draft.name} must be between [0..65535] inclusive. Ignoring..."
     value = walk.judge(line, 1, numbers.unsigned(given, 0, 65535), message)
     if value is None:
         return
@@ -434,6 +436,9 @@ def _bfd_end(walk: Walk, known: Known) -> None:
     draft = walk.draft
     values: Values = dict(draft.values)
     name, line = draft.name, draft.line
+    vrrp, checker = values.pop("for_vrrp", False), values.pop("for_checker", False)
+    values["vrrp"], values["checker"] = vrrp or not checker, checker or not vrrp
+    known.bfd_names.append(Bfd(name, **{"neighbor_ip": "", **values}))
     head = f"Configuration error: BFD instance {name}"
     neighbor, source = values.get("neighbor_ip"), values.get("source_ip")
     if neighbor is None:
@@ -452,8 +457,6 @@ def _bfd_end(walk: Walk, known: Known) -> None:
         text = f"BFD instance {name}: max_hops exceeds ttl/hoplimit - setting to ttl/hoplimit"
         walk.warn(draft.at("max_hops"), text, f"the most is {ttl}", 1)
         values["max_hops"] = ttl
-    vrrp, checker = values.pop("for_vrrp", False), values.pop("for_checker", False)
-    values["vrrp"], values["checker"] = vrrp or not checker, checker or not vrrp
     known.bfds.append(Bfd(name, place=draft.place, **values))
 
 
@@ -498,7 +501,9 @@ def tables(known: Known) -> Table:
         "track_file": file_,
         "vrrp_track_file": file_,
         "vrrp_track_process": Keyword(_script_begin, PROCESS, lambda walk: _process_end(walk, known)),
-        "bfd_instance": Keyword(lambda walk, line: _bfd_begin(walk, line, known), BFD, lambda walk: _bfd_end(walk, known)),
+        "bfd_instance": Keyword(
+            lambda walk, line: _bfd_begin(walk, line, known), BFD, lambda walk: _bfd_end(walk, known)
+        ),
         "track_group": Keyword(lambda walk, line: _track_group_begin(walk, line, known), group, group_end),
     }
 
@@ -518,7 +523,11 @@ class Kind(NamedTuple):
 
 KINDS = {
     "track_interface": Kind(
-        "interface", 254, "({owner}) weight {value} for {name} must be between [-253..253] inclusive. Ignoring...", True, False
+        "interface",
+        254,
+        "({owner}) weight {value} for {name} must be between [-253..253] inclusive. Ignoring...",
+        True,
+        False,
     ),
     "track_script": Kind(
         "script",
@@ -532,7 +541,9 @@ KINDS = {
     "track_process": Kind(
         "process", 254, "({owner}) weight for track process {name} must be in [-254..254] inclusive. Ignoring..."
     ),
-    "track_bfd": Kind("bfd", 253, "({owner}) weight for track bfd {name} must be in [-253..253] inclusive. Ignoring..."),
+    "track_bfd": Kind(
+        "bfd", 253, "({owner}) weight for track bfd {name} must be in [-253..253] inclusive. Ignoring..."
+    ),
 }
 
 
@@ -572,7 +583,9 @@ def _entry(walk: Walk, line: Line, kind: Kind, found: list[Tracked], known: Know
             return None
         if len(words) == 2:
             what = "track_interface" if kind.key == "interface" else f"track {kind.key}"
-            walk.warn(line, f"({owner}) weight without value specified for {what} {name} - ignoring", "write a number", 2)
+            walk.warn(
+                line, f"({owner}) weight without value specified for {what} {name} - ignoring", "write a number", 2
+            )
             return None
         weight = _entry_weight(walk, line, kind, weight)
     if len(words) > 3:

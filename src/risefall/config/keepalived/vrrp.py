@@ -329,7 +329,9 @@ def _linkbeat(walk: Walk, line: Line) -> None:
 
 
 def _rx_buf(walk: Walk, line: Line) -> None:
-    good = len(line.words) == 2 and numbers.unsigned(line.words[1], 0, numbers.UINT_MAX, lenient=False).value is not None
+    good = (
+        len(line.words) == 2 and numbers.unsigned(line.words[1], 0, numbers.UINT_MAX, lenient=False).value is not None
+    )
     if not good:
         walk.warn(line, f"({walk.draft.name}) invalid kernel_rx_buf_size specified", "write a number of bytes", 1)
 
@@ -431,7 +433,10 @@ def instance_table(known: Known) -> Table:
         "preempt": flag("nopreempt", False),
         "nopreempt": flag("nopreempt"),
         "preempt_delay": timer(
-            "preempt_delay_ms", "({name}) Preempt_delay not valid! must be between 0-1000", high=1_000_000_000, instead=0
+            "preempt_delay_ms",
+            "({name}) Preempt_delay not valid! must be between 0-1000",
+            high=1_000_000_000,
+            instead=0,
         ),
         "debug": number("debug", 0, 4, "({name}) Debug value '{value}' not valid; must be between 0-4"),
         "smtp_alert": boolean("smtp_alert", "Invalid vrrp_instance smtp_alert parameter {value}"),
@@ -581,5 +586,3 @@ def tables(known: Known, drafts: Drafts) -> Table:
         "linkbeat_interfaces": Keyword(lambda walk, line: _kept(walk, line, [])),
         "interface_up_down_delays": Keyword(lambda walk, line: _delays(walk, line, drafts)),
     }
-
-
