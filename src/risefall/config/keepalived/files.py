@@ -62,6 +62,7 @@ def find(pattern: str, folder: str) -> Included:
         whole = os.path.join(folder, one)
         if WILD.search(one):
             paths.extend(sorted(glob.glob(whole), key=os.fsencode))
+            absent = absent or not os.path.isdir(os.path.dirname(whole[: WILD.search(whole).start()]) or ".")  # type: ignore[union-attr]
         elif os.path.lexists(whole):
             paths.append(whole)
         else:

@@ -150,9 +150,8 @@ class Finish:
             text = "the virtual router id must be set"
             self._say(draft, "vrrp_instance", text, "add 'virtual_router_id N', 1 to 255", error=True)
         if not values.get("interface"):
-            values["interface"] = self._globals.get("default_interface")
-            if not values["interface"] and not (values.get("peers") and values.get("source_ip")):
-                self._say(draft, "interface", "Unknown interface!", "add 'interface NAME'", error=True)
+            # Neither default_interface nor unicast peers help here: 2.2.7 looks at nothing else.
+            self._say(draft, "interface", "Unknown interface!", "add 'interface NAME'", error=True)
 
     def _instance(self, draft: Draft) -> Instance:
         values = draft.values

@@ -50,8 +50,6 @@ PLAIN = [
     "disable_local_igmp",
     "",
     "",
-    "vrrp_iptables",
-    "vrrp_ipsets",
     "nftables",
     "nftables_ipvs",
     "reload_check_config",
@@ -94,11 +92,6 @@ PLAIN = [
     "data_use_instance",
 ]
 NEEDY = [
-    "process_name",
-    "vrrp_process_name",
-    "checker_process_name",
-    "lvs_process_name",
-    "bfd_process_name",
     "vrrp_rlimit_rttime",
     "vrrp_rlimit_rtime",
     "checker_rlimit_rttime",
@@ -340,6 +333,15 @@ def _garp_extra(walk: Walk, line: Line) -> None:
         walk.warn(line, f"{line.words[0]} specified without time - ignoring", "write seconds behind it", 1)
 
 
+def _rx_policy(walk: Walk, line: Line) -> None:
+    if len(line.words) < 2:
+        walk.warn(line, "vrrp_rx_bufs_policy missing", "write MTU, ADVERT or a number", 1)
+    for at, given in enumerate(line.words[1:], 1):
+        if given.upper() not in ("MTU", "ADVERT"):
+            read = numbers.unsigned(given, 0, numbers.UINT_MAX, lenient=False)
+            walk.judge(line, at, read, f"Invalid vrrp_rx_bufs_policy {given}")
+
+
 def _max_auto(walk: Walk, line: Line) -> None:
     if len(line.words) > 1:
         given = line.words[1]
@@ -372,7 +374,7 @@ def table() -> Table:
         "snmp_socket": _missed("SNMP error : snmp socket name missing"),
         "lvs_timeouts": _missed("lvs_timeouts requires at least one option", 2),
         "lvs_sync_daemon": _missed("lvs_sync_daemon requires interface"),
-        "vrrp_rx_bufs_policy": _missed("vrrp_rx_bufs_policy missing"),
+        "vrrp_rx_bufs_policy": Keyword(_rx_policy),
         "vrrp_rx_bufs_multiplier": _missed("Invalid vrrp_rx_bufs_multiplier"),
         "max_auto_priority": Keyword(_max_auto),
         "min_auto_priority_delay": _ranged(

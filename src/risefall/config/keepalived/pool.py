@@ -51,7 +51,9 @@ class Pool:
         group = next((one for one in self._servers.groups if one.name == values.get("group")), None)
         name = self._name(values)
         if "group" in values and group is None:
-            text = f"Virtual server group {values['group']} not found"
+            text = (
+                f"Virtual server group {values['group']} specified but not configured - ignoring virtual server {name}"
+            )
             self._walk.warn(draft.line, text, "add a virtual_server_group of that name: this block is ignored", 2)
             return None
         if not reals:

@@ -271,8 +271,11 @@ def _real_begin(walk: Walk, line: Line) -> None:
         walk.warn(line, text_, "write real_server ADDRESS PORT {: the whole block is ignored", 1)
         raise Skip
     method = walk.draft.values.get("method")
+    protocol = (walk.draft.values.get("protocol") or "none").lower()
     address = given.partition("-")[0].partition("/")[0]
-    walk.open.append(Draft(f"[{address}]:{port}", line, address=address, port=port, family=family, method=method))
+    walk.open.append(
+        Draft(f"[{address}]:{protocol}:{port}", line, address=address, port=port, family=family, method=method)
+    )
 
 
 def _real_end(walk: Walk) -> None:
@@ -434,10 +437,11 @@ def _range(given: str, family: int) -> tuple[str, str]:
         return first, end
     low = ipaddress.ip_address(first)
     bits = 0xFF if family == 4 else 0xFFFF
-    try:
-        value = int(end, 10 if family == 4 else 16)
-    except ValueError:
-        raise ValueError(f"Virtual server group range '{given}' has extra characters at end '{end}'") from None
+    digits = re.match(r"[0-9]*" if family == 4 else r"[0-9a-fA-F]*", end)
+    assert digits is not None
+    if digits.end() < len(end) or not end:
+        raise ValueError(f"Virtual server group range '{given}' has extra characters at end '{end[digits.end() :]}'")
+    value = int(end[:20], 10 if family == 4 else 16)
     if not 0 <= value <= bits:
         raise ValueError(f"Virtual server group range '{given}' end '{end}' too large")
     if int(low) & bits >= value:
