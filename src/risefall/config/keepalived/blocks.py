@@ -148,10 +148,16 @@ class Walk:
             self._skip = 1 if skip.inner else -1
         except Missing as missing:
             self._missing(line, missing.at)
+            self._skip = -1 if entry.table is not None else self._skip
         except Wrong as wrong:
             self._note(line, wrong, wrong.at, error=wrong.fatal)
         if entry.table is not None:
-            if self._block(entry.table) and entry.end is not None and not self._skip and len(self.open) > depth:
+            begun = len(self.open) > depth
+            if not begun and entry.read is not None:
+                self.open.append(
+                    Draft("", line, family=0, method=None)
+                )  # for what stands in a block that is passed over but has no brace
+            if self._block(entry.table) and begun and entry.end is not None:
                 entry.end(self)
             del self.open[depth:]
 
