@@ -56,6 +56,7 @@ class Walk:
         self.open: list[Draft] = []
         self._skip = 0
         self._level = 0
+        self._roots: Table = {}
 
     @property
     def draft(self) -> Draft:
@@ -77,6 +78,7 @@ class Walk:
 
     def run(self, table: Table) -> None:
         """Reads everything."""
+        self._roots = table
         while (line := self.lines.next()) is not None:
             self._line(line, table)
         if self.lines.depth > 0:
@@ -165,6 +167,8 @@ class Walk:
         word = line.words[0]
         if word == "}":
             help = "it closes nothing that keepalived knows"
+        elif word in self._roots:
+            help = "it stands outside all blocks: is a '}' missing above it?"
         else:
             meant = nearest(word, table)
             help = f"did you mean '{meant}'?" if meant else "keepalived 2.2.7 ignores the line"
