@@ -25,8 +25,9 @@ from risefall.config.keepalived.blocks import (
     timer,
     word,
 )
+from risefall.config.keepalived.entries import entries
 from risefall.config.keepalived.model import Line
-from risefall.config.keepalived.trackers import Known, entries, is_address, members_read
+from risefall.config.keepalived.trackers import Known, is_address, members_read
 
 NAME_MAX = 15
 PASSWORD_MAX = 8
