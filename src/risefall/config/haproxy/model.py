@@ -384,6 +384,7 @@ class Proxy(msgspec.Struct, frozen=True):
     email_alert: tuple[tuple[str, str], ...] = ()
     load_server_state: str = ""
     server_state_name: str = ""
+    unique_id_format: str = ""
 
     @property
     def has_backend(self) -> bool:
