@@ -316,9 +316,10 @@ def test_once_all_is_quiet_both_agree(events: list[tuple[str, str, object]]) -> 
         by_agent = row.agent & ENABLED and row.op is Op.STOPPED
         if name != "b/t" and not row.admin & Admin.FMAINT and not by_agent:
             assert {Op.STOPPED: "down", Op.RUNNING: "up", Op.STOPPING: "stopping"}[row.op] == want.health
-    before = {name for name, row in peer.rows.items() if row.check == CONFIGURED and name in ledger._held}
+    ours = {name for name, held in ledger._held.items() if held.health is Own.OURS}
     settle(ledger, peer, {})
-    assert all(peer.rows[name].check == CHECKED for name in before), "every check that was taken is given back"
+    assert all(peer.rows[name].check == CHECKED for name in ours)
+    assert ledger.ours == 0
 
 
 # --- bytes --------------------------------------------------------------------------------------------------
