@@ -108,7 +108,7 @@ class Own(enum.Enum):
 
 
 class Held(msgspec.Struct, gc=False):
-    """What was done to one server. told, weighed: health and weight were set. admin: the agent's word that holds there.
+    """What was done to one server. told, weighed: health and weight were set, or were about to be. admin: the agent's word that holds there.
 
     refused: what it does not take; not tried again in the life of that process.
     """
@@ -208,6 +208,8 @@ class Ledger:
     def __init__(self) -> None:
         self.there: dict[str, There] = {}
         self.process: Process | None = None
+        self.tracking: frozenset[str] = frozenset()
+        """Servers that follow others there, and so take no health; known from `show stat`."""
         self._held: dict[str, Held] = {}
 
     @property
@@ -256,6 +258,8 @@ class Ledger:
             held = self._held[name] = Held()
         if held.health is Own.THEIRS:
             return _give(name, there, held)
+        if name in self.tracking:
+            held.refused |= {Verb.HEALTH}
         return _Plan(name, there, held, want).make()
 
     def plan_farewell(self) -> list[Command]:
@@ -285,10 +289,8 @@ class Ledger:
                 held.health = Own.FREE
             case Verb.GIVE_AGENT:
                 held.agent = Own.FREE
-            case Verb.HEALTH:
-                held.told = True
-            case Verb.WEIGHT:
-                held.weighed = True
+            case Verb.HEALTH | Verb.WEIGHT:
+                pass
             case Verb.STATE:
                 word = AdminWord[command.value.upper()]
                 held.admin = AdminWord.NONE if word is AdminWord.READY else word
@@ -351,10 +353,12 @@ class _Plan:
             return
         by_agent = there.agent & ENABLED and there.op is Op.STOPPED and there.health > 0
         if not by_agent:
+            self._held.told = True
             self._say(Verb.HEALTH, word)
 
     def _set_weight(self) -> None:
         if self._want.weight is not None and self._want.weight != self._there.uweight:
+            self._held.weighed = True
             self._say(Verb.WEIGHT, str(self._want.weight))
 
     def _set_admin(self) -> None:
