@@ -18,15 +18,15 @@ import trio
 from risefall.daemon.wanted import Wanted
 from risefall.errors import PeerLost
 from risefall.state.fleet import Effects
-from risefall.state.pushing import Command, Ledger, There, Verb, chunks, parse_info, parse_rows
+from risefall.state.pushing import Command, Ledger, Process, There, Verb, chunks, parse_info, parse_rows
 from risefall.surfaces.client import Place, parse_place
 from risefall.surfaces.peer import SHOW_SERVERS, Kind, parse_stat
 
 ANSWER_S = 5.0
 FAREWELL_S = 2.0
-REREAD_S = 2.0
+REREAD_S, REREAD_MAX_S = 2.0, 5.0
 REREAD_SHARE = 20
-"""A HAProxy that takes long to answer is asked less often: reading is a twentieth of its time at most."""
+"""What takes long to read is read less often, within the bounds above: reading is a twentieth of the time."""
 
 PAUSE_FIRST_S, PAUSE_MAX_S = 0.25, 5.0
 LINE_CHARS_MAX = 8000
@@ -89,6 +89,8 @@ class Pusher:
         self._say_out = say
         self._dirty: set[int] = set()
         self._news = trio.Event()
+        self._met: Process | None = None
+        """The process that was asked which of its servers track others."""
         self._stale = False
         """Another configuration has taken over: all places of servers are others."""
         self._reached = False
@@ -128,29 +130,30 @@ class Pusher:
     async def _keep(self) -> None:
         """Looks at everything now and then, and says what changes between. Raises when it does not get through."""
         while True:
-            begun_s = trio.current_time()
-            await self._look()
+            read_s = await self._look()
             if self._lost:
                 self._say("reached again")
             self._reached, self._lost = True, ""
-            again_s = begun_s + max(REREAD_S, REREAD_SHARE * (trio.current_time() - begun_s))
+            again_s = trio.current_time() + min(max(REREAD_S, REREAD_SHARE * read_s), REREAD_MAX_S)
             while trio.current_time() < again_s and not self._stale:
                 with trio.move_on_at(again_s):
                     await self._news.wait()
                 if not self._stale:
                     await self._say_news()
 
-    async def _look(self) -> None:
-        """Reads all servers and says whatever differs."""
+    async def _look(self) -> float:
+        """Reads all servers and says whatever differs. Returns how long the reading took, in seconds."""
         begun_s = trio.current_time()
-        new = await self._read()
+        await self._read()
         read_s = trio.current_time() - begun_s
+        new = self.ledger.process != self._met
         if new:
             self.ledger.tracking = await self._read_tracking()
         self._stale = False
         self._forget_news()
         names = self._wanted.names()
         if new:
+            self._met = self.ledger.process
             self._tell_found(names)
         commands: list[Command] = []
         for count, name in enumerate(list(self.ledger.there), 1):
@@ -164,8 +167,8 @@ class Pusher:
         await self._carry_out(commands)
         return read_s
 
-    async def _read(self) -> bool:
-        """Takes the state of all servers; whether the process is another one than before. Raises: PeerLost."""
+    async def _read(self) -> None:
+        """Takes the state of all servers. Raises: PeerLost."""
         text = await exchange(self._place, READ)
         head, mark, state = text.partition("# be_id ")
         process = parse_info(head)
@@ -179,10 +182,8 @@ class Pusher:
             process = None
         if process is None:
             raise PeerLost(f"this is no runtime socket of HAProxy; it says: {text.strip()[:80]!r}")
-        new = process != self.ledger.process
         for line in self.ledger.read(process, rows):
             self._say(line)
-        return new
 
     async def _read_tracking(self) -> frozenset[str]:
         """Servers that track others there."""
