@@ -51,9 +51,10 @@ class Haproxy:
             f" server lone 127.0.0.1:{port}\n server unknown 127.0.0.1:{port} check inter 100ms fall 1\n{more}"
         )
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(["haproxy", "-db", "-f", str(self.config)], stdout=log, stderr=log)
+            argv = ["haproxy", *options, "-db", "-f", str(self.config)]
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log)
         until(lambda: "Pid" in self.ask("show info"), "haproxy answers", self.log.read_text)
 
     def kill(self) -> None:
@@ -62,6 +63,10 @@ class Haproxy:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def pid(self) -> str:
+        """Of the process that answers; a worker, where there is a master."""
+        return next((line for line in self.ask("show info").splitlines() if line.startswith("Pid")), "")
 
     def ask(self, command: str) -> str:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
@@ -103,15 +108,18 @@ class World:
     def told(self) -> str:
         return self.output.read_text()
 
-    def start(self, *more: str, server: str = "check inter 100ms fall 1 rise 1") -> None:
-        config = self.folder / "risefall.cfg"
+    def configure(self, *names: str, server: str = "check inter 100ms fall 1 rise 1") -> None:
+        """What risefall reads: these servers, each checked, but `follower`."""
         place = f"127.0.0.1:{self.port}"
-        config.write_text(
+        lines = [f" server {name} {place} {'track s' if name == 'follower' else server}\n" for name in names]
+        (self.folder / "risefall.cfg").write_text(
             "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\nbackend b\n"
-            " option httpchk\n http-check disable-on-404\n"
-            f" server s {place} {server}\n server follower {place} track s\n server lone {place} {server}\n"
-            f" server gone {place} {server}\n"
+            f" option httpchk\n http-check disable-on-404\n{''.join(lines)}"
         )
+
+    def start(self, *more: str, **server: str) -> None:
+        self.configure("s", "follower", "lone", "gone", **server)
+        config = self.folder / "risefall.cfg"
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "risefall", "run", "-f", str(config), "--push", str(self.haproxy.socket), *more],
@@ -193,6 +201,40 @@ def test_a_haproxy_that_was_killed_is_set_again(world: World) -> None:
     world.until_status("no check")
     assert not world.haproxy.enabled()
     until(lambda: "reached again" in world.told(), "and its end", world.told)
+
+
+def test_a_haproxy_that_reloads_is_set_again(world: World) -> None:
+    """Its new worker has its own checks, on the same socket; nobody has seen a connection fail."""
+    world.haproxy.kill()
+    world.haproxy.start("-W")
+    world.start()
+    world.until_status("no check")
+    before = world.haproxy.pid()
+    assert world.haproxy.process is not None
+    world.haproxy.process.send_signal(signal.SIGUSR2)
+    until(lambda: world.haproxy.pid() not in ("", before), "a new worker answers")
+    world.until_status("no check")
+    assert not world.haproxy.enabled()
+    world.haproxy.process.terminate()
+    world.haproxy.process.wait(DEADLINE_S)
+
+
+def test_a_reload_here_gives_back_what_is_not_checked_any_more(world: World) -> None:
+    world.start()
+    world.until_status("no check")
+    world.until_status("no check", "lone")
+    world.script(BUSY)
+    world.until_status("NOLB", "lone")
+    world.configure("unknown")
+    assert world.process is not None
+    world.process.send_signal(signal.SIGHUP)
+    world.until_status("DOWN")
+    assert world.haproxy.enabled()
+    world.until_status("no check", "lone")
+    world.script(OK)
+    world.until_status("no check", "unknown")
+    world.end()
+    assert "gave the checks of 1 server back" in world.told()
 
 
 def test_a_risefall_that_was_killed_goes_on(world: World) -> None:

@@ -290,9 +290,9 @@ class Pusher:
         taken = sum(command.verb is Verb.TAKE_HEALTH for command in done)
         given = sum(command.verb is Verb.GIVE_HEALTH for command in done)
         if taken:
-            self._say(f"its own checks of {servers(taken)} are disabled, their state is set from here")
+            self._say(f"its own checks are disabled for {servers(taken)}: the state is set from here")
         if given:
-            self._say(f"its own checks of {servers(given)} are enabled again")
+            self._say(f"its own checks are enabled again for {servers(given)}")
         told = [command for command in done if command.verb in (Verb.HEALTH, Verb.STATE, Verb.WEIGHT)]
         if len(told) <= LINES_MAX:
             for command in told:
