@@ -297,7 +297,7 @@ class Service:
         from risefall.daemon.push import Push
         from risefall.daemon.wanted import Wanted
 
-        wanted = Wanted(lambda: self.fleet, self.record, self._options.push_only)
+        wanted = Wanted(lambda: self.fleet, lambda index, which: self.record(index, which), self._options.push_only)
         self._push = Push(self._options.push, wanted, self.report.say)
         self._crew.listeners.append(self._push.changed)
         self._on_reload.append(self._push.reloaded)

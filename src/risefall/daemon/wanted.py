@@ -12,7 +12,7 @@ from risefall.engine.native import Record
 from risefall.state.exchange import AdminWord, WeightKind
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.pushing import WORD, Want
-from risefall.state.server import AGENT, MAINT
+from risefall.state.server import AGENT, HEALTH, MAINT
 from risefall.state.words import full_name, runs
 from risefall.status import Verdict
 
@@ -83,16 +83,20 @@ class Wanted:
         """Whether a server tracks another one here."""
         return self._fleet.servers[index].tracks >= 0
 
+    def _has_run(self, index: int, which: int) -> bool:
+        """Whether a check has said something in this process: what is remembered of an earlier one may be old."""
+        record = self._record(index, which)
+        return record is not None and record.done_ns > 0 and record.verdict in FINAL
+
     def want(self, index: int) -> Want | None:
         """What is known of one server; None where it is not checked here."""
         server = self._fleet.servers[index]
-        end = self._fleet.servers[self._fleet.ref(index)]
-        checked, asked = runs(end.health), runs(server.agent)
+        ref = self._fleet.ref(index)
+        checked, asked = runs(self._fleet.servers[ref].health), runs(server.agent)
         if server.gone or not (checked or asked):
             return None
         name = full_name(self._fleet, index)
-        check = end.health if checked else server.agent
-        if check is not None and check.verdict in FINAL:
+        if name not in self._proven and self._has_run(*((ref, HEALTH) if checked else (index, AGENT))):
             self._proven.add(name)
         known = name in self._proven and not server.admin & MAINT
         return Want(
