@@ -73,6 +73,8 @@ class Crew:
         self.orders = Orders()
         self.outside = Outside(self._facts)
         self.facts_of: Callable[[CheckId], tuple[str, int, int, bool]] | None = None
+        self.listeners: list[Callable[[Effects], None]] = []
+        """Who else hears of every change, such as those that push it to a HAProxy."""
 
     def end(self, check: CheckId) -> None:
         """Ends a check."""
@@ -164,6 +166,8 @@ class Join:
         for line in effects.lines:
             self.report.line(line.proxy, line.level, line.text)
         self.report.states(self.fleet, effects.changed)
+        for tell in self._crew.listeners:
+            tell(effects)
 
     def order(self, index: int, which: int, change: CheckChange) -> None:
         """Tells one check what it must know; nothing where the engine has none."""

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -52,6 +53,9 @@ from risefall.surfaces.info import Value
 from risefall.surfaces.resolvers import Tally
 from risefall.surfaces.serve import INHERITED, inherited, serve
 
+if TYPE_CHECKING:
+    from risefall.daemon.push import Push
+
 LEAD_NS = 20_000_000
 LEAD_PER_CHECK_NS = 30_000
 """The first check is due after what it takes to hand all of them to the engine."""
@@ -66,6 +70,7 @@ class Options(msgspec.Struct, frozen=True):
 
     slots: checks under way at once, 0 for as many as descriptors allow. socket_path: "" for the usual place.
     serve_config: also what the configuration itself opens: stats sockets and monitor-uri. state_dir: where the state is kept over restarts, "" for nowhere.
+    push: runtime sockets of HAProxys whose servers are set from here. push_only: of these backends; all where empty.
     """
 
     log: str = "config"
@@ -78,6 +83,8 @@ class Options(msgspec.Struct, frozen=True):
     socket_path: str = ""
     state_dir: str = ""
     serve_config: bool = False
+    push: tuple[str, ...] = ()
+    push_only: tuple[str, ...] = ()
 
 
 class Service:
@@ -110,6 +117,7 @@ class Service:
         self._given = Given()
         self._socket_paths: list[str] = []
         self._notifier = Notifier("")
+        self._push: Push | None = None
         self._orders = 0
         self._marks: array[int]
         self._proxies: Sequence[ProxyKey]
@@ -206,6 +214,8 @@ class Service:
                     nursery.start_soon(self._run_resolving, resolving)
                     nursery.start_soon(self._reload_when_asked)
                     nursery.start_soon(self._keeper.run, self._news, lambda: self.join)
+                    for task in self._make_pushing():
+                        nursery.start_soon(task)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
@@ -279,6 +289,19 @@ class Service:
             tally = self._tallies.setdefault(settings.name, Tally(settings.name))
             made.append(Resolver(settings, wishes, self.join, self.report, tally).run)
         return made
+
+    def _make_pushing(self) -> list[Callable[[], Awaitable[None]]]:
+        """A task for each HAProxy whose servers are set from here."""
+        if not self._options.push:
+            return []
+        from risefall.daemon.push import Push
+        from risefall.daemon.wanted import Wanted
+
+        wanted = Wanted(lambda: self.fleet, lambda index, which: self.record(index, which), self._options.push_only)
+        self._push = Push(self._options.push, wanted, self.report.say)
+        self._crew.listeners.append(self._push.changed)
+        self._on_reload.append(self._push.reloaded)
+        return [pusher.run for pusher in self._push.pushers]
 
     async def _run_resolving(self, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
         """Asks name servers for one configuration, until a reload ends it."""
@@ -519,6 +542,11 @@ class Service:
         if self._by_signal == signal.SIGINT:
             return 130
         return 1 if self._by_signal is None and self.down() else 0
+
+    @property
+    def last_words(self) -> list[str]:
+        """What happened at the end that an operator should know."""
+        return self._push.last_words if self._push is not None else []
 
     def summary(self) -> str:
         """A few words at the end: how many checks, how late, how long."""
