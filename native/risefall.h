@@ -235,6 +235,17 @@ enum {
     RF_RULE_HEX = 16,     /* SEND: the format gives hexadecimal digits */
     RF_RULE_TEXT = 32     /* SET: a format, not an expression */
 };
+/* Of a variable that is to be set: whether it has a value, what the new value is, how its own number compares with it. */
+enum {
+    RF_IF_EXISTS = 1,
+    RF_IF_NOT_EXISTS = 2,
+    RF_IF_EMPTY = 4,
+    RF_IF_NOT_EMPTY = 8,
+    RF_IF_SET = 16,
+    RF_IF_NOT_SET = 32,
+    RF_IF_GREATER = 64,
+    RF_IF_LESS = 128
+};
 
 /* What lies between the rules and the socket, from the socket on. */
 enum { RF_LAYER_SOCKS4 = 1, RF_LAYER_PROXY_V1 = 2, RF_LAYER_PROXY_V2 = 4, RF_LAYER_TLS = 8 };
@@ -252,6 +263,7 @@ typedef struct {
     uint16_t layers;   /* RF_LAYER_, or-ed */
     int32_t min_recv; /* -1: none */
     uint32_t variable; /* its number in this program */
+    uint32_t conditions; /* SET: RF_IF_, all of which must hold */
     rf_format format, name_format, value_format, on_success, on_error;
     rf_format status_code; /* an expression */
     rf_span pattern, name, value, comment;

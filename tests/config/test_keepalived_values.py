@@ -258,7 +258,7 @@ def test_unknown_block_ends_the_block_it_stands_in() -> None:
 # --- all of it ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not CORPUS, reason="the corpus is not beside the repository")
+@pytest.mark.skipif(not CORPUS, reason="the configurations of the field are not beside this checkout")
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_field_files_are_read(path: Path) -> None:
     if path.name in TEMPLATES:

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+import msgspec
+
 from risefall.config.haproxy.fronts import read_fronts
 from risefall.config.haproxy.model import Family
 from risefall.config.haproxy.plan import Loaded
@@ -150,13 +152,17 @@ def checks_of(loaded: Loaded) -> int:
     return sum(one.check + one.agent for one in loaded.planned)
 
 
-def place_all(crew: Crew, draft: Draft) -> Placed:
-    """Gives all checks of the first configuration to the workers. Before they start."""
+def place_all(crew: Crew, draft: Draft, first_ns: int) -> Placed:
+    """Gives all checks of the first configuration to the workers. Before they start.
+
+    first_ns: when the first check is due; those of the draft count from 0.
+    """
     placed = Placed(len(crew.workers.engines), len(draft.targets))
     for index, target in enumerate(draft.targets):
         for which in (HEALTH, AGENT):
             if (told := made_of(target, which)) is not None:
-                made, reach = told
+                (program, spec), reach = told
+                made = program, msgspec.structs.replace(spec, first_ns=spec.first_ns + first_ns)
                 mark = draft.marks[index << 1 | which]
                 check = begin(crew.workers, placed, crew.outside, index, which, made, reach=reach, mark=mark)
                 assert check is not None, "the threads do not run yet: nothing can be full"

@@ -174,13 +174,12 @@ class Service:
             groups=len(config.proxies) or 1,
         ) as workers:
             self._groups = Groups(workers.groups)
-            first_ns = now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS
-            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=first_ns, serve=options.serve_config)
+            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=0, serve=options.serve_config)
             # in a thread, since log targets may be names that have to be looked up
             self.report = await trio.to_thread.run_sync(partial(Report, config, options.log, as_json=options.as_json))
             self._crew = Crew(workers)
-            placed = place_all(self._crew, draft)
             rows, notes = await trio.to_thread.run_sync(read_rows, config)
+            placed = place_all(self._crew, draft, now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS)
             draft.forget_targets()
             del loaded, config, found  # the tree and the plan have done their work
             self._loaded = None

@@ -128,7 +128,9 @@ class Formats:
             self._unique_id = made
 
     def _log_variable(self, variable: Variable) -> list[Op]:
-        if variable.name == "ID":
+        if variable.name == "ID" and self._unique_id:
+            if emitted(variable.flags):
+                raise NotChecked("'%ID' in quotes is not supported")
             return self._unique()
         if variable.name not in LOG_VARIABLES:
             raise NotChecked(f"the log variable '%{variable.name}' is not supported")
