@@ -60,7 +60,7 @@ def ones_complement(data: bytes) -> int:
     """The 16-bit one's complement sum over these bytes, complemented; 0 over a message whose checksum is right."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
