@@ -1,7 +1,7 @@
 """Which calls follow an action of the election, in keepalived's order: specific script, `notify`, FIFO, mail.
 
 Only says what would be called; a caller that was asked to runs it, without waiting for its end.
-Source: spec/keepalived-track.md §6; `vrrp_notify.c` of 2.2.7. Every row of §6.3: tests/vrrp/test_notify.py.
+Source: spec/keepalived-track.md §6; `vrrp_notify.c` of 2.2.7. Every row of §6.3: tests/vrrp/test_vrrp_notify.py.
 Differs: SNMP traps and D-Bus signals are left out.
 """
 
