@@ -1,7 +1,7 @@
 """Elections of real keepalived 2.2.7 beside those of the model: the same lines on the notify FIFO of each node, in the
 same order, and each no further from its foretold time than one advert interval (and what a busy machine adds).
 
-Each scenario takes five to fifteen seconds of real time; they run four at a time. The model is told when each keepalived
+Each scenario takes five to fifteen seconds of real time; they run eight at a time. The model is told when each keepalived
 was up and when each cause was set, and nothing else.
 """
 
@@ -16,8 +16,10 @@ import pytest
 
 from risefall.vrrp.network import Network
 from risefall.vrrp.notify import FifoLine, Notifier, NotifyGlobals, NotifySettings
+from risefall.vrrp.scripts import Outcome as Ended
+from risefall.vrrp.scripts import Script, ScriptSettings, Start, Turned
 from risefall.vrrp.settings import US_PER_S, InstanceSettings, Peer
-from risefall.vrrp.trackers import Kind, Reading, Tracked
+from risefall.vrrp.trackers import DOWN, UP, Kind, Reading, Tracked
 from vrrp_lab import Heard, Lab, NodePlan, missing
 
 BUSY_US = 300_000
@@ -74,6 +76,18 @@ def unicast() -> tuple[NodePlan, ...]:
 
 V2 = {"version": 2, "adv_us": US_PER_S}
 FAILS, PASSES = Step(2, "write", words=("flag", 1)), Step(4, "write", words=("flag", 0))
+SCRIPT = Tracked(Kind.SCRIPT, "chk")
+SLOW = ScriptSettings(name="chk", rise=2, fall=3)
+OWNER = inst(0, 255)
+
+
+def scripted(weight: int, settings: ScriptSettings, at_first: int = 0) -> tuple[NodePlan, ...]:
+    """100 with the script `chk`, and 90."""
+    tracked = (msgspec.structs.replace(SCRIPT, weight=weight),)
+    first = NodePlan((inst(0, 100),), tracked, scripts=(settings,), at_first=(("chk", at_first),))
+    return first, NodePlan((inst(1, 90),))
+
+
 SYNCED = tuple(
     NodePlan((inst(number, priority), inst(number, priority, 1)), (FLAG,), group=True)
     for number, priority in enumerate((100, 90))
@@ -128,6 +142,37 @@ PLAYS = {
         9,
         ("n1",),
     ),
+    "script-fault": Play(
+        scripted(0, SLOW), (Step(2.5, "write", words=("chk", 1)), Step(6.5, "write", words=("chk", 0))), 10, ("n0",)
+    ),
+    "script-weight": Play(scripted(-20, SLOW), (Step(2.5, "write", words=("chk", 1)),), 7, ("n1",)),
+    "script-fails-at-first": Play(scripted(0, SLOW, 1), (Step(1.5, "write", words=("chk", 0)),), 5, ("n0",)),
+    "file-fails-at-first": Play(
+        (NodePlan((inst(0, 100),), (FLAG,), at_first=(("flag", 1),)), NodePlan((inst(1, 90),))),
+        (Step(2, "write", words=("flag", 0)),),
+        4,
+        ("n0",),
+    ),
+    "partition": Play(pair(), (Step(2, "part"), Step(2, "part", "n1"), Step(5, "heal")), 7, ("n0",)),
+    "dont-track-primary": Play(
+        pair(dont_track_primary=True), (Step(2, "link", words=("down",)), Step(5, "link", words=("up",))), 7, ("n0",)
+    ),
+    "owner-returns": Play(
+        (NodePlan((OWNER,), (FLAG,)), NodePlan((inst(1, 100),))),
+        (FAILS, PASSES),
+        6,
+        ("n0",),
+    ),
+    "two-owners": Play((NodePlan((OWNER,)), NodePlan((inst(1, 255),))), (), 3, ("n1",)),
+    "postponed-take-over": Play(
+        (NodePlan((inst(0, 100, **V2),), (WEIGHT,)), NodePlan((inst(1, 90, **V2),), (Tracked(Kind.FILE, "more", 5),))),
+        (Step(6, "write", words=("weight", 1)), Step(8.5, "write", "n1", ("more", 1))),
+        14,
+        ("n1",),
+    ),
+    "startup-delay": Play(
+        (NodePlan((inst(0, 100, **V2),), delay_s=5.5), NodePlan((inst(1, 90, **V2),))), (), 15, ("n0",)
+    ),
     "sync-group": Play(SYNCED, (FAILS, PASSES), 7, ("n0",)),
     "sync-group-link-loss": Play(SYNCED, (Step(2, "link", words=("down", 1)),), 5, ("n1",)),
 }
@@ -144,6 +189,10 @@ def act(lab: Lab, step: Step) -> int:
 def foretell(network: Network, step: Step) -> Callable[[], None]:
     """The same step in the model."""
     match step.what, step.words:
+        case "part", _:
+            return lambda: network.part("n0", "n1")
+        case "heal", _:
+            return network.heal
         case "write", (file, value):
             reading = Reading(up=True, value=int(value))
             return lambda: network.read(step.node, f"file {file}", reading)
@@ -153,6 +202,22 @@ def foretell(network: Network, step: Step) -> Callable[[], None]:
         case _:
             method = getattr(network, step.what)
             return lambda: method(step.node)
+
+
+def put_script(
+    network: Network, name: str, settings: ScriptSettings, up_us: int, until_us: int, writes: list[tuple[int, int]]
+) -> None:
+    """Runs the script's own model beside the election: a run at the start and one each interval, over at once."""
+    script = Script(settings)
+    script.tick_us = up_us
+    while script.tick_us <= until_us:
+        now_us = script.tick_us
+        value = [value for at_us, value in writes if at_us <= now_us][-1]
+        run = next(one.run for one in script.time(now_us) if isinstance(one, Start))
+        for told in script.reaped(run, Ended(status=1 if value else 0)):
+            if isinstance(told, Turned):
+                reading = UP if told.up else DOWN
+                network.at(now_us, lambda reading=reading: network.read(name, "script chk", reading))  # type: ignore[misc]
 
 
 def model_of(play: Play, ups: dict[str, int], done: list[int], until_us: int) -> tuple[list[Heard], list[str]]:
@@ -168,9 +233,22 @@ def model_of(play: Play, ups: dict[str, int], done: list[int], until_us: int) ->
             groups={"G": names} if plan.group else {},
         )
     for name, at_us in ups.items():
-        network.at(at_us, lambda name=name: network.start(name))  # type: ignore[misc]
+        plan = play.plans[int(name[1:])]
+        for file, value in plan.at_first:
+            if not plan.scripts:
+                network.read(name, f"file {file}", Reading(up=True, value=value))
+        delay_us = round(plan.delay_s * US_PER_S)
+        network.at(at_us, lambda name=name, delay_us=delay_us: network.start(name, delay_us=delay_us))  # type: ignore[misc]
+    writes = []
     for step, at_us in zip(play.steps, done, strict=True):
-        network.at(at_us, foretell(network, step))
+        if step.words[:1] == ("chk",):
+            writes.append((at_us, int(step.words[1])))
+        else:
+            network.at(at_us, foretell(network, step))
+    for name, at_us in ups.items():
+        plan = play.plans[int(name[1:])]
+        for settings in plan.scripts:
+            put_script(network, name, settings, at_us, until_us, [(0, plan.at_first[0][1]), *writes])
     network.run(until_us)
     asked = NotifySettings(priority_changes=True)
     notifier = Notifier({"VI_1": asked, "VI_2": asked}, {"G": asked}, NotifyGlobals(fifo=True))
@@ -244,7 +322,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
     if MISSING:
         pytest.skip(MISSING)
     folder = tmp_path_factory.mktemp("vrrp")
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor(max_workers=8) as pool:
         yield {name: pool.submit(played, name, folder) for name in PLAYS}
         pool.shutdown(cancel_futures=True)
 

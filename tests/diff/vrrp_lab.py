@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 
+from risefall.vrrp.scripts import ScriptSettings
 from risefall.vrrp.settings import US_PER_S, InstanceSettings
-from risefall.vrrp.trackers import Tracked
+from risefall.vrrp.trackers import Kind, Tracked
 
 VERSION = "v2.2.7"
 UP_DEADLINE_S = 15.0
@@ -44,9 +45,15 @@ class NodePlan(msgspec.Struct, frozen=True):
 
     instances: tuple[InstanceSettings, ...]
     tracked: tuple[Tracked, ...] = ()
-    """Files, tracked by the first instance."""
+    """Files and scripts, tracked by the first instance. A script fails as long as the file of its name is not empty."""
     group: bool = False
     """All instances are one sync group, G."""
+    scripts: tuple[ScriptSettings, ...] = ()
+    """Of the scripts among `tracked`."""
+    delay_s: float = 0
+    """vrrp_startup_delay."""
+    at_first: tuple[tuple[str, int], ...] = ()
+    """What the files hold at the start; 0 where nothing is said."""
 
 
 def missing() -> str:
@@ -147,7 +154,7 @@ class Lab:
             self._readers.append(reader)
         (folder / "keepalived.conf").write_text(self._config(name))
         for tracked in self.plans[name].tracked:
-            (folder / tracked.name).write_text("0\n")
+            self._put(name, tracked, dict(self.plans[name].at_first).get(tracked.name, 0))
         before = len(self.heard)
         pids = [f"--{kind}={folder / kind}" for kind in ("pid", "vrrp_pid", "checkers_pid", "bfd_pid")]
         inside = ("ip", "netns", "exec", self._space(name))
@@ -179,9 +186,27 @@ class Lab:
         return at_us
 
     def write(self, name: str, file: str, value: int) -> int:
-        """Changes a track file."""
+        """Changes a track file, or what a script finds."""
         at_us = self.now_us()
-        (self.folder / name / file).write_text(f"{value}\n")
+        tracked = next(one for one in self.plans[name].tracked if one.name == file)
+        self._put(name, tracked, value)
+        return at_us
+
+    def _put(self, name: str, tracked: Tracked, value: int) -> None:
+        empty = tracked.kind is Kind.SCRIPT and not value
+        (self.folder / name / tracked.name).write_text("" if empty else f"{value}\n")
+
+    def part(self, name: str) -> int:
+        """This node's packets reach nobody who is parted too, though its link is up."""
+        return self._isolate(name, "on")
+
+    def heal(self, name: str) -> int:
+        """And again."""
+        return self._isolate(name, "off")
+
+    def _isolate(self, name: str, state: str) -> int:
+        at_us = self.now_us()
+        _ip("-n", self._space("br"), "link", "set", f"{name}l0", "type", "bridge_slave", "isolated", state)
         return at_us
 
     def link(self, name: str, state: str, number: int = 0) -> int:
@@ -219,13 +244,28 @@ class Lab:
     def _config(self, name: str) -> str:
         folder, plan = self.folder / name, self.plans[name]
         head = [f"global_defs {{\n router_id t\n script_user root\n vrrp_notify_fifo {folder / 'fifo'}\n}}"]
-        head += [f"track_file {one.name} {{\n file {folder / one.name}\n}}" for one in plan.tracked]
+        if plan.delay_s:
+            head.append(f"global_defs {{\n vrrp_startup_delay {plan.delay_s}\n}}")
+        files = [one.name for one in plan.tracked if one.kind is Kind.FILE]
+        head += [f"track_file {one} {{\n file {folder / one}\n}}" for one in files]
+        head += [_script(one, folder) for one in plan.scripts]
         if plan.group:
             members = "\n  ".join(one.name for one in plan.instances)
             head.append(f"vrrp_sync_group G {{\n group {{\n  {members}\n }}\n}}")
         for link, settings in enumerate(plan.instances):
             head.append(_instance(settings, link, plan.tracked if link == 0 else ()))
         return "\n".join(head) + "\n"
+
+
+def _script(settings: ScriptSettings, folder: Path) -> str:
+    """The block of one script."""
+    body = [
+        f'script "/usr/bin/test ! -s {folder / settings.name}"',
+        f"interval {settings.interval_us // US_PER_S}",
+        f"rise {settings.rise}",
+        f"fall {settings.fall}",
+    ]
+    return f"vrrp_script {settings.name} {{\n  " + "\n  ".join(body) + "\n}"
 
 
 def _instance(settings: InstanceSettings, link: int, tracked: tuple[Tracked, ...]) -> str:
@@ -242,12 +282,16 @@ def _instance(settings: InstanceSettings, link: int, tracked: tuple[Tracked, ...
     ]
     if settings.nopreempt:
         lines.append("nopreempt")
+    if settings.dont_track_primary:
+        lines.append("dont_track_primary")
     if settings.preempt_delay_us:
         lines.append(f"preempt_delay {settings.preempt_delay_us / US_PER_S:g}")
     blocks = [("virtual_ipaddress", [f"{vip}/24" for vip in settings.vips])]
     blocks.append(("unicast_peer", [peer.address for peer in settings.peers]))
     reverse = {True: " reverse", False: ""}
-    blocks.append(("track_file", [f"{one.name} weight {one.weight}{reverse[one.reverse]}" for one in tracked]))
+    for kind in (Kind.FILE, Kind.SCRIPT):
+        entries = [f"{one.name} weight {one.weight}{reverse[one.reverse]}" for one in tracked if one.kind is kind]
+        blocks.append((f"track_{kind.value}", entries))
     for block, entries in blocks:
         if entries:
             lines += [f"{block} {{", *(f"  {entry}" for entry in entries), "}"]
