@@ -1,5 +1,6 @@
 """Elections of real keepalived 2.2.7 beside those of the model: the same lines on the notify FIFO of each node, in the
-same order, and each no further from its foretold time than one advert interval (and what a busy machine adds).
+same order, and each no further from its foretold time than one advert interval (and what a busy machine adds); and the same
+lines in the log, as far as they are the election's.
 
 Each scenario takes five to fifteen seconds of real time; they run eight at a time. The model is told when each keepalived
 was up and when each cause was set, and nothing else.
@@ -7,13 +8,15 @@ was up and when each cause was set, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from risefall.vrrp.actions import Log
 from risefall.vrrp.network import Network
 from risefall.vrrp.notify import FifoLine, Notifier, NotifyGlobals, NotifySettings
 from risefall.vrrp.scripts import Outcome as Ended
@@ -220,8 +223,8 @@ def put_script(
                 network.at(now_us, lambda reading=reading: network.read(name, "script chk", reading))  # type: ignore[misc]
 
 
-def model_of(play: Play, ups: dict[str, int], done: list[int], until_us: int) -> tuple[list[Heard], list[str]]:
-    """The lines that the model foretells, and who is MASTER at the end."""
+def model_of(play: Play, ups: dict[str, int], done: list[int], until_us: int) -> tuple[list[Heard], Network]:
+    """The lines that the model foretells, and the network at the end."""
     network = Network()
     for number, plan in enumerate(play.plans):
         names = [one.name for one in plan.instances]
@@ -258,15 +261,36 @@ def model_of(play: Play, ups: dict[str, int], done: list[int], until_us: int) ->
         for call in notifier.calls([one.action])
         if isinstance(call, FifoLine)
     ]
-    return lines, network.masters()
+    return lines, network
+
+
+NOT_OURS = re.compile(
+    r"setting VIPs|removing VIPs|Sending/queueing|tracked file|interface eth\d down|send advert error|not present in"
+)
+"""What the log says of addresses, of ARP, of sockets, and of trackers by name. And of two masters that refuse one another: each
+refused advert puts the other's next one off, so that who still speaks is a matter of half a millisecond."""
+
+
+def condensed(lines: Iterable[str]) -> dict[str, list[str]]:
+    """Lines by instance or group, each run of equal ones as one: how many adverts fit into a silence is a matter of luck."""
+    parts: dict[str, list[str]] = {}
+    for line in lines:
+        found = re.match(r"(?:VRRP_Group)?\(\w+\)", line)
+        if found and not NOT_OURS.search(line):
+            part = parts.setdefault(found[0], [])
+            if part[-1:] != [line]:
+                part.append(line)
+    return parts
 
 
 class Outcome(msgspec.Struct):
-    """What was heard and what was foretold."""
+    """What was heard and what was foretold; logs: by node, those of keepalived and those of the model."""
 
     real: list[Heard]
     model: list[Heard]
     masters: list[str]
+    real_log: dict[str, dict[str, list[str]]]
+    model_log: dict[str, dict[str, list[str]]]
 
     def difference(self, within_us: int) -> str:
         """The first line of a node that differs, or comes at another time; empty when all fit."""
@@ -278,6 +302,8 @@ class Outcome(msgspec.Struct):
             for heard, told in zip(real, model, strict=True):
                 if abs(heard.at_us - told.at_us) > within_us:
                     return f"{node}: heard {heard}, foretold {told}"
+            if self.real_log[node] != self.model_log[node]:
+                return f"{node}: logged {self.real_log[node]}, foretold {self.model_log[node]}"
         return ""
 
 
@@ -297,8 +323,14 @@ def play_once(play: Play, folder: Path) -> Outcome:
         lab.wait_until(zero_us + round(play.until_s * US_PER_S))
         until_us = lab.now_us()
         real = list(lab.heard)
-    model, masters = model_of(play, ups, done, until_us)
-    return Outcome(real, model, masters)
+        real_log = {name: condensed(lab.log(name)) for name in ups}
+    model, network = model_of(play, ups, done, until_us)
+    said: dict[str, list[str]] = {name: [] for name in ups}
+    for one in network.happened:
+        if isinstance(one.action, Log):
+            said[one.node].append(one.action.text)
+    model_log = {name: condensed(lines) for name, lines in said.items()}
+    return Outcome(real, model, network.masters(), real_log, model_log)
 
 
 def advert_us(play: Play) -> int:

@@ -25,6 +25,7 @@ from risefall.vrrp.trackers import Kind, Tracked
 
 VERSION = "v2.2.7"
 UP_DEADLINE_S = 15.0
+LOG_TIME = len("Mon Nov 23 02:33:36 2026: ")
 _NUMBERS = itertools.count()
 
 
@@ -226,6 +227,11 @@ class Lab:
     def wait_until(self, at_us: int) -> None:
         """Lets real time pass up to then: what does not happen meanwhile is an observation too."""
         self._ended.wait(max(at_us - self.now_us(), 0) / US_PER_S)
+
+    def log(self, name: str) -> list[str]:
+        """What this node has logged, without the time before each line."""
+        lines = (self.folder / name / "log").read_text().splitlines()
+        return [line[LOG_TIME:] for line in lines]
 
     def _read(self, name: str, fifo: Path) -> None:
         """Lines as they come. It opens the FIFO for writing too, so that it does not end when keepalived does."""

@@ -124,7 +124,8 @@ class Instance:
         if self.faults or (self.group is not None and self.group.faulty()):
             self.want = State.FAULT if self.faults else self.want
             self.state = State.FAULT
-            self._log("Entering FAULT STATE (init)")
+            head = self.settings.imitated is Imitated.HEAD
+            self._log("Entering FAULT STATE (init)" if head else "entering FAULT state")
             self._tell()
         elif held:
             self.state = State.FAULT  # as keepalived does inside; nothing is said or told of it
@@ -302,7 +303,11 @@ class Instance:
         self._arm(now_us)
         self._send(self.effective)
         self._log("Entering MASTER STATE")
-        self.madv_us = self.settings.adv_us
+        own_us = self.settings.adv_us
+        if self.madv_us != own_us:
+            was, now = self.madv_us // 1000, own_us // 1000
+            self._log(f"changing advert interval from {was}ms to locally configured {now}ms", detail=True)
+            self.madv_us = own_us
         self._tell()
 
     def leave_master(self, now_us: int, state: State, *, resign: bool) -> None:
