@@ -29,7 +29,6 @@ BUSY_US = 300_000
 """What a loaded machine may add to an advert interval."""
 ATTEMPTS = 2
 """A scenario is played again when the times, or an order that hangs on them, do not fit: the machine may have stalled."""
-MISSING = missing()
 FLAG = Tracked(Kind.FILE, "flag")
 WEIGHT = Tracked(Kind.FILE, "weight", -20)
 
@@ -349,13 +348,17 @@ def played(name: str, folder: Path) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
-    """All scenarios, under way."""
-    if MISSING:
-        pytest.skip(MISSING)
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Outcome]]]:
+    """The scenarios of the tests that were selected, under way."""
+    if why := missing():
+        pytest.skip(why)
+    here = [item for item in request.session.items if item.path == request.path]
+    names = {item.callspec.params["name"] for item in here if hasattr(item, "callspec")}
     folder = tmp_path_factory.mktemp("vrrp")
     with ThreadPoolExecutor(max_workers=8) as pool:
-        yield {name: pool.submit(played, name, folder) for name in PLAYS}
+        yield {name: pool.submit(played, name, folder) for name in PLAYS if name in names}
         pool.shutdown(cancel_futures=True)
 
 

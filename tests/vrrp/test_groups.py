@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from vrrp_kit import near, us
 
 from risefall.vrrp.actions import Action, Enter, EnterGroup, Log, Send, State, Stop
@@ -195,3 +197,48 @@ def test_group_stops_after_its_members() -> None:
     assert [one.action.name for one in made.happened if isinstance(one.action, Stop)] == ["VI_1", "VI_2", "G"]
     made.run(us(20))
     assert both(made, "n1") == {MASTER}
+
+
+steps = st.lists(
+    st.tuples(
+        st.integers(0, 4_000_000),
+        st.sampled_from(["pass", "fail", "link_down", "link_up", "stop", "start", "part", "heal"]),
+        st.sampled_from(["n0", "n1"]),
+        st.sampled_from(["eth0", "eth1"]),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([(100, 90), (100, 100), (255, 100)]), st.booleans(), steps)
+def test_members_are_never_apart(
+    priorities: tuple[int, int], gated: bool, told: list[tuple[int, str, str, str]]
+) -> None:
+    """Whatever happens: all MASTER or none, FAULT together, and the group says the same as its members."""
+    tracked = {"VI_2": [ALL]}
+    made = network(tracked, first=priorities[0], second=priorities[1])
+    if not gated:
+        made.read("n0", ALL.key, UP)
+    made.run(us(0.2))
+    for gap_us, what, name, link in told:
+        match what:
+            case "pass" | "fail":
+                made.read("n0", ALL.key, UP if what == "pass" else DOWN)
+            case "part":
+                made.part("n0", "n1")
+            case "heal":
+                made.heal()
+            case "link_down" | "link_up":
+                getattr(made, what)(name, link)
+            case _:
+                if made.nodes[name].running == (what == "stop"):
+                    getattr(made, what)(name)
+        made.run(made.now_us + gap_us)
+        for node in made.nodes.values():
+            states = {port.instance.state for port in node.ports.values()}
+            assert len(states) == 1
+            group = node.groups[0]
+            if node.running and not group.pending():
+                assert states == {group.state}
+                assert (group.state is FAULT) == group.faulty()
