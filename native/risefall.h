@@ -115,7 +115,8 @@ enum {
     RF_FETCH_BODY_LEN = 120,
     RF_FETCH_HDRS = 121,
     RF_FETCH_HDR_NAMES = 122,  /* text: what stands between them */
-    RF_FETCH_LAST = 122
+    RF_FETCH_UP = 123,         /* whether its server is not stopped */
+    RF_FETCH_LAST = 123
 };
 enum { RF_UNIT_S = 0, RF_UNIT_MS = 1, RF_UNIT_US = 2 };
 enum { RF_LV_START = 0, RF_LV_FORWARD = 1, RF_LV_BACK = 2 };
@@ -268,7 +269,8 @@ enum {
     RF_PROG_AGENT_WEIGHT = 64,   /* 3: the agent word `weight:` */
     RF_PROG_BARE_COMMENT = 128,  /* 3: comment of an empty response is not quoted */
     RF_PROG_HEX_PATTERN = 256,   /* 3: binary patterns are told in hex */
-    RF_PROG_SPOP_CAPABILITIES = 512 /* 3: an AGENT-HELLO names its capabilities */
+    RF_PROG_SPOP_CAPABILITIES = 512, /* 3: an AGENT-HELLO names its capabilities */
+    RF_PROG_CAPTURES = 1024       /* 3: \1 in a comment is what a regular expression has found */
 };
 
 typedef struct rf_program rf_program; /* immutable; shared by every check with the same rules */

@@ -20,6 +20,7 @@ static struct sample_run run_of(rf_probe *probe)
         .realtime_offset_ns = probe->realtime_offset_ns,
         .random = probe->random,
         .total_weight = probe->total_weight,
+        .stopped = probe->stopped != 0,
     };
 }
 

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+from risefall.config.haproxy.fronts import read_fronts
 from risefall.config.haproxy.model import Family
 from risefall.config.haproxy.plan import Loaded
 from risefall.daemon.assemble import Seed
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Crew, now_ms
 from risefall.daemon.placed import Placed, begin, made_of
+from risefall.daemon.serving import Wanted
 from risefall.daemon.wishes import Sections, sections_of, tallies_of
 from risefall.engine.marks import check_mark
 from risefall.engine.names import Found, Unresolved, key_of
@@ -31,8 +33,10 @@ ProxyKey = tuple[str, str]
 class Draft:
     """What a configuration comes to. The tree and the plan may go once it is made, `targets` once the checks are placed."""
 
-    def __init__(self, loaded: Loaded, found: Found, groups: Groups, *, node: str, first_ns: int) -> None:
-        """first_ns: when the first check is due, on the engine's clock. Raises: StartError for names without an address."""
+    def __init__(
+        self, loaded: Loaded, found: Found, groups: Groups, *, node: str, first_ns: int, serve: bool = False
+    ) -> None:
+        """serve: frontends are to be served as well. first_ns: when the first check is due, on the engine's clock. Raises: StartError for names without an address."""
         config = loaded.config
         self.proxies: list[ProxyKey] = [(proxy.kind, proxy.name) for proxy in config.proxies]
         self.groups = groups.plan(self.proxies)
@@ -47,7 +51,9 @@ class Draft:
         self.node = config.global_.node or node
         self.description = config.global_.description
         self.stats_timeout_s = config.global_.stats_timeout_ms / 1000
-        self.bufsize = config.global_.bufsize
+        self.serving = Wanted(
+            tuple(read_fronts(config)) if serve else (), config.global_.stats_sockets, self.stats_timeout_s
+        )
         self.why_not: dict[int, str] = {}
         self.notes: list[str] = list(self._note_unchecked())
         self.telling = [

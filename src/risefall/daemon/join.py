@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 
 from risefall.config.haproxy.model import Family
+from risefall.daemon.figures import Known
 from risefall.daemon.orders import Orders
 from risefall.daemon.placed import Placed, begin, check_of, key_of, made_of
 from risefall.daemon.report import Report
@@ -72,6 +73,8 @@ class Crew:
         self.orders = Orders()
         self.outside = Outside(self._facts)
         self.facts_of: Callable[[CheckId], tuple[str, int, int, bool]] | None = None
+        self.listeners: list[Callable[[Effects], None]] = []
+        """Who else hears of every change, such as those that push it to a HAProxy."""
 
     def end(self, check: CheckId) -> None:
         """Ends a check."""
@@ -125,10 +128,10 @@ class Join:
                 change = msgspec.structs.replace(change, aim=aim)
             self.order(index, each, change)
 
-    def record(self, index: int, which: int) -> Record | None:
-        """The engine's figures of one check."""
-        check = self.placed.check_id(index, which)
-        return None if check is None else self.workers.engines[check.worker].snapshot([check.handle])[0]
+    @property
+    def record(self) -> Known:
+        """The engine's figures of one check, or of many."""
+        return Known(self.placed, self.workers)
 
     # --- servers that come and go ---------------------------------------------------------------------------
 
@@ -163,6 +166,8 @@ class Join:
         for line in effects.lines:
             self.report.line(line.proxy, line.level, line.text)
         self.report.states(self.fleet, effects.changed)
+        for tell in self._crew.listeners:
+            tell(effects)
 
     def order(self, index: int, which: int, change: CheckChange) -> None:
         """Tells one check what it must know; nothing where the engine has none."""

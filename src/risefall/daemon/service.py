@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -36,6 +37,7 @@ from risefall.daemon.placed import Placed
 from risefall.daemon.reload import Heir, Moves
 from risefall.daemon.report import Following, Report
 from risefall.daemon.server_states import Rows, apply_rows, read_rows
+from risefall.daemon.serving import Serving
 from risefall.daemon.wishes import Sections
 from risefall.engine.names import Found, resolve
 from risefall.engine.native import Record, Statistics, now_ns
@@ -51,6 +53,9 @@ from risefall.surfaces.info import Value
 from risefall.surfaces.resolvers import Tally
 from risefall.surfaces.serve import INHERITED, inherited, serve
 
+if TYPE_CHECKING:
+    from risefall.daemon.push import Push
+
 LEAD_NS = 20_000_000
 LEAD_PER_CHECK_NS = 30_000
 """The first check is due after what it takes to hand all of them to the engine."""
@@ -64,7 +69,8 @@ class Options(msgspec.Struct, frozen=True):
     """How to run. log: `config`, `stderr` or `none`. span_s: end after it. stats_s: tell figures so often.
 
     slots: checks under way at once, 0 for as many as descriptors allow. socket_path: "" for the usual place.
-    state_dir: where the state is kept over restarts, "" for nowhere.
+    serve_config: also what the configuration itself opens: stats sockets and monitor-uri. state_dir: where the state is kept over restarts, "" for nowhere.
+    push: runtime sockets of HAProxys whose servers are set from here. push_only: of these backends; all where empty.
     """
 
     log: str = "config"
@@ -76,6 +82,9 @@ class Options(msgspec.Struct, frozen=True):
     runtime_socket: bool = True
     socket_path: str = ""
     state_dir: str = ""
+    serve_config: bool = False
+    push: tuple[str, ...] = ()
+    push_only: tuple[str, ...] = ()
 
 
 class Service:
@@ -108,6 +117,7 @@ class Service:
         self._given = Given()
         self._socket_paths: list[str] = []
         self._notifier = Notifier("")
+        self._push: Push | None = None
         self._orders = 0
         self._marks: array[int]
         self._proxies: Sequence[ProxyKey]
@@ -115,6 +125,7 @@ class Service:
         self._groups: Groups
         self._crew: Crew
         self._keeper: Keeper
+        self._serving: Serving
         self._nursery: trio.Nursery
         self.join: Join
         self.report: Report
@@ -164,7 +175,7 @@ class Service:
         ) as workers:
             self._groups = Groups(workers.groups)
             first_ns = now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS
-            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=first_ns)
+            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=first_ns, serve=options.serve_config)
             # in a thread, since log targets may be names that have to be looked up
             self.report = await trio.to_thread.run_sync(partial(Report, config, options.log, as_json=options.as_json))
             self._crew = Crew(workers)
@@ -174,6 +185,9 @@ class Service:
             del loaded, config, found  # the tree and the plan have done their work
             self._loaded = None
             gc.collect()
+            self._serving = Serving(
+                self, lambda: self.fleet, self.report.say, self._socket_fault, whole=options.serve_config
+            )
             self._keeper = Keeper(options.state_dir, version("risefall"), self.report.say)
             await trio.to_thread.run_sync(self._keeper.open)
             self._begin(draft, placed, await trio.to_thread.run_sync(self._keeper.load), rows)
@@ -189,6 +203,7 @@ class Service:
                         nursery.start_soon(box.run)
                     if options.runtime_socket:
                         await self._open_sockets(nursery, draft.stats_timeout_s)
+                    await self._serving.follow(draft.serving, nursery)
                     del draft
                     workers.start()
                     for worker in range(options.workers):
@@ -199,6 +214,8 @@ class Service:
                     nursery.start_soon(self._run_resolving, resolving)
                     nursery.start_soon(self._reload_when_asked)
                     nursery.start_soon(self._keeper.run, self._news, lambda: self.join)
+                    for task in self._make_pushing():
+                        nursery.start_soon(task)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
@@ -273,6 +290,19 @@ class Service:
             made.append(Resolver(settings, wishes, self.join, self.report, tally).run)
         return made
 
+    def _make_pushing(self) -> list[Callable[[], Awaitable[None]]]:
+        """A task for each HAProxy whose servers are set from here."""
+        if not self._options.push:
+            return []
+        from risefall.daemon.push import Push
+        from risefall.daemon.wanted import Wanted
+
+        wanted = Wanted(lambda: self.fleet, lambda index, which: self.record(index, which), self._options.push_only)
+        self._push = Push(self._options.push, wanted, self.report.say)
+        self._crew.listeners.append(self._push.changed)
+        self._on_reload.append(self._push.reloaded)
+        return [pusher.run for pusher in self._push.pushers]
+
     async def _run_resolving(self, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
         """Asks name servers for one configuration, until a reload ends it."""
         with trio.CancelScope() as self._asking:
@@ -318,7 +348,7 @@ class Service:
             self._growing = True
 
     def _make_heir(self, loaded: Loaded, found: Found) -> Heir:
-        draft = Draft(loaded, found, self._groups, node=self._node, first_ns=now_ns())
+        draft = Draft(loaded, found, self._groups, node=self._node, first_ns=now_ns(), serve=self._options.serve_config)
         return Heir(draft, self.join, self._proxies, self._options.workers)
 
     async def _exchange(self, heir: Heir, following: Following) -> Moves:
@@ -333,6 +363,7 @@ class Service:
         for taken in self._on_reload:
             taken()
         sections = draft.sections
+        await self._serving.follow(draft.serving, self._nursery)
         del heir, draft
         self._nursery.start_soon(self._run_resolving, await trio.to_thread.run_sync(self._make_resolving, sections))
         await trio.to_thread.run_sync(settle_memory)
@@ -463,15 +494,15 @@ class Service:
         self.join.forget(index)
 
     def sockets(self) -> Sequence[tuple[str, Level]]:
-        return [(path, Level.ADMIN) for path in self._socket_paths]
+        return [*((path, Level.ADMIN) for path in self._socket_paths), *self._serving.sockets()]
 
     def info(self) -> Mapping[str, Value]:
         """Values of `show info`; what belongs to proxying is left at its default."""
         uptime = int(time.monotonic() - self._started_s)
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return {
-            "Name": "risefall",
             "Version": version("risefall"),
+            "Build info": f"risefall {version('risefall')}",
             "Nbthread": self._options.workers,
             "Pid": os.getpid(),
             "Uptime_sec": uptime,
@@ -511,6 +542,11 @@ class Service:
         if self._by_signal == signal.SIGINT:
             return 130
         return 1 if self._by_signal is None and self.down() else 0
+
+    @property
+    def last_words(self) -> list[str]:
+        """What happened at the end that an operator should know."""
+        return self._push.last_words if self._push is not None else []
 
     def summary(self) -> str:
         """A few words at the end: how many checks, how late, how long."""

@@ -16,6 +16,7 @@ from typing import Any, NewType, Self
 import msgspec
 
 from risefall.engine._native import ffi, lib
+from risefall.engine.figures import FIGURES
 from risefall.errors import NativeError
 from risefall.state.exchange import AdminWord, CheckResult, WeightKind
 from risefall.status import Status, Verdict
@@ -594,6 +595,13 @@ class Engine:
         records = ffi.new("rf_record[]", len(checks))
         lib.rf_snapshot(self._pointer, handles, len(checks), records)
         return [read_record(records[i]) for i in range(len(checks))]
+
+    def figures(self, checks: Sequence[Handle]) -> list[tuple[Any, ...]]:
+        """What the records of many checks show, without an object each: values in the order of `figures.FIELDS`."""
+        handles = ffi.new("uint64_t[]", list(checks))
+        records = ffi.new("rf_record[]", len(checks))
+        lib.rf_snapshot(self._pointer, handles, len(checks), records)
+        return list(FIGURES.iter_unpack(ffi.buffer(records)))
 
     def statistics(self) -> Statistics:
         """Counters and histograms since the start."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -41,6 +41,32 @@ class Record(Protocol):
 
 RecordOf = Callable[[int, int], Record | None]
 """`record(server_index, which)`, which being HEALTH or AGENT; None where the engine has no such check."""
+
+
+class Figures(NamedTuple):
+    """A record as plain values, for tables of many servers. text: its first text_len bytes count."""
+
+    check: int
+    epoch: int
+    health: int
+    fails: int
+    in_progress: int
+    status_number: int
+    verdict_number: int
+    code: int
+    duration_ms: int
+    text_len: int
+    raw_text: bytes
+
+
+@runtime_checkable
+class Block(Protocol):
+    """A `RecordOf` that can say of many servers at once what it knows."""
+
+    def __call__(self, index: int, which: int, /) -> Record | None: ...
+
+    def block(self, indices: Sequence[int], which: int) -> Sequence[tuple[int, ...] | None]:
+        """Values in the order of `Figures` for each server, None where the engine has no such check."""
 
 
 class View(msgspec.Struct, frozen=True, gc=False):
