@@ -253,7 +253,11 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing that HAProxy asks for. send: the word by which it asks; by default the name of its table."""
+    """One thing that HAProxy asks for. send: the word by which it asks; by default the name of its table.
+
+    HAProxy cuts `initial weight x per cent / 100` to a whole number: with `weight 1`, which is its default, everything
+    below 100 % is 0, and the floor keeps a server in service only from `weight 100` on (tried with haproxy 2.6.12).
+    """
 
     send: Word = ""
     default: bool = False
