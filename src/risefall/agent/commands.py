@@ -40,11 +40,16 @@ def run_command(words: Sequence[str], timeout_s: float) -> Ended:
     with process.stdout as pipe:
         try:
             output = gather(process, pipe.fileno(), deadline)
-            if process.poll() is None:
+            if not has_ended(process.pid):
                 raise TimeoutError(f"'{words[0]}' did not end within {timeout_s:g} s")
-            return Ended(process.returncode, output)
         finally:
-            end_group(process)
+            code = end_group(process)
+    return Ended(code, output)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child has ended, without taking its exit code: so its number, and its group's, stay its own."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def gather(process: subprocess.Popen[bytes], pipe: int, deadline: float) -> bytes:
@@ -52,7 +57,7 @@ def gather(process: subprocess.Popen[bytes], pipe: int, deadline: float) -> byte
     output = b""
     open_pipe = True
     while (now := time.monotonic()) < deadline:
-        if process.poll() is not None:
+        if has_ended(process.pid):
             deadline = min(deadline, now + DRAIN_S)
             if not open_pipe:
                 break
@@ -65,12 +70,8 @@ def gather(process: subprocess.Popen[bytes], pipe: int, deadline: float) -> byte
     return output
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends whatever is left of a command's process group, and takes the command's exit code.
-
-    The group bears the command's number, which is free again once the command was waited for and its group is empty;
-    so nothing is sent to a group whose leader has gone and left nobody: killpg says so with ESRCH.
-    """
+def end_group(process: subprocess.Popen[bytes]) -> int:
+    """Ends what is left of a command's process group while its number is still taken; returns the command's exit code."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    return process.wait()

@@ -305,3 +305,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     agent: Agent = Agent()
     service: dict[str, Service] = {}
+
+
+HEADROOM = (
+    Cpu(name="cpu", curve=((50, 100), (95, 5))),
+    Psi(name="pressure", curve=((10, 100), (80, 5)), missing=Missing.IGNORE),
+    Memory(name="memory", curve=((90, 100), (99, 5)), missing=Missing.IGNORE),
+)
+"""What is looked at where nothing is configured: CPU headroom, and signs that more work would not be done."""
+
+
+def plain_settings(listen: tuple[str, ...] = ()) -> Settings:
+    """The settings without a configuration: one service, whatever HAProxy sends."""
+    agent = Agent(listen=listen) if listen else Agent()
+    return Settings(agent=agent, service={"default": Service(send="default", default=True, signal=HEADROOM)})
