@@ -97,6 +97,13 @@ def test_hysteresis_holds_small_changes_and_lets_the_ends_be_reached() -> None:
     ]  # fmt: skip
 
 
+def test_smoothing_and_hysteresis_together_reach_the_ends() -> None:
+    run = Run(Service(signal=(Cpu(name="cpu", curve=((0, 100), (100, 0))),), smooth_ms=5000, hysteresis_pct=5))
+    assert run.step(0, cpu=50).weight_pct == 50
+    assert [run.step(now, cpu=0).weight_pct for now in range(1, 60)][-1] == 100
+    assert [run.step(now, cpu=100).weight_pct for now in range(60, 120)][-1] == 1
+
+
 def test_the_step_is_by_time_not_by_call() -> None:
     service = Service(signal=(Cpu(name="cpu", curve=((0, 100), (100, 0))),), smooth_ms=0, hysteresis_pct=0, step_pct=10)
     run = Run(service)

@@ -10,6 +10,7 @@ from typing import assert_never
 from risefall.agent.settings import Combine, Curve
 
 FULL_PCT = 100.0
+NEAR_PCT = 0.5
 
 
 def at(curve: Curve, value: float) -> float:
@@ -48,10 +49,16 @@ def smoothed(before: float | None, now: float, elapsed_ns: int, constant_ms: int
 
 
 def held(before: float | None, now: float, width: float, ends: tuple[float, float]) -> float:
-    """Hysteresis: a value moves only by the width or more; to its ends it always moves, else they were never reached."""
-    if before is None or abs(now - before) >= width or now <= ends[0] or now >= ends[1]:
+    """Hysteresis: a value moves only by the width or more, but to either end also by less.
+
+    Within half a per cent of an end it is there: smoothing comes near to an end for ever and would never reach it.
+    """
+    if before is None or width == 0:
         return now
-    return before
+    for end in ends:
+        if abs(now - end) <= NEAR_PCT:
+            return end
+    return now if abs(now - before) >= width else before
 
 
 def stepped(before: float | None, aim: float, elapsed_ns: int, step_a_second: float) -> float:

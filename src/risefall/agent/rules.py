@@ -57,6 +57,7 @@ class Memory(msgspec.Struct, frozen=True):
     """What one call leaves to the next."""
 
     at_ns: int | None = None
+    asked: float | None = None
     smooth: float | None = None
     aim: float | None = None
     said: float | None = None
@@ -179,7 +180,7 @@ def weigh(
     said = curves.stepped(memory.said, aim, elapsed_ns, service.step_pct)
     top = curves.FULL_PCT if boot_ns is None else curves.ramp(now_ns - boot_ns, service.slow_start_ms, floor)
     said = max(floor, min(said, top))
-    memory = msgspec.structs.replace(memory, smooth=smooth, aim=aim, said=said)
+    memory = msgspec.structs.replace(memory, asked=raw, smooth=smooth, aim=aim, said=said)
     nodes = [
         Node("asked for", f"{raw:.1f}%", f"{service.combine.value} of {len(asked)}", tuple(inner)),
         Node("smoothed", f"{smooth:.1f}%", f"time constant {service.smooth_ms} ms"),
