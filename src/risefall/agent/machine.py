@@ -1,0 +1,100 @@
+"""Where a signal's numbers are read: this machine's files, or those of the cgroup that has a limit.
+
+Whose figures are right depends on where the agent runs. In a container its cgroup is the root of what it sees, and the
+limits there are those of the service beside it. On a plain machine under systemd its cgroup is its own unit, where
+nothing but itself runs: what it may use says nothing of the service, so its own leaf is passed over, and only a limit
+on a slice around it counts. `scope` overrides this.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from risefall.agent import procfs
+from risefall.agent.settings import Scope
+
+FILE_BYTES_MAX = 8 << 20
+FIRST_S = 0.1
+"""How long the first measurement of busy CPU takes, as there is none before it."""
+
+
+def read_text(path: str) -> str:
+    """A small file as text."""
+    with open(path, "rb") as file:
+        return file.read(FILE_BYTES_MAX).decode("utf-8", "replace")
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where the kernel's files are, and how many CPUs this process may run on; tests give others."""
+
+    proc: str = "/proc"
+    cgroups: str = "/sys/fs/cgroup"
+    cpus: int = 1
+    clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000
+    pause: Callable[[float], None] = time.sleep
+
+    def find_cgroup(self, scope: Scope, limit_file: str) -> str | None:
+        """The folder of the cgroup whose figures count for a limit such as `cpu.max`; None: the whole machine's."""
+        if scope is Scope.MACHINE:
+            return None
+        try:
+            own = procfs.parse_cgroup_path(read_text(f"{self.proc}/self/cgroup"))
+        except OSError:
+            own = None
+        if own is None or ".." in own:
+            own = "/"
+        here = own.rstrip("/")
+        if scope is Scope.AUTO and here:
+            here = here.rpartition("/")[0]
+        while True:
+            folder = self.cgroups + here
+            if self.is_limited(f"{folder}/{limit_file}"):
+                return folder
+            if not here:
+                break
+            here = here.rpartition("/")[0]
+        if scope is Scope.CGROUP:
+            return self.cgroups + own.rstrip("/")
+        return None
+
+    def is_limited(self, path: str) -> bool:
+        try:
+            return read_text(path).split()[:1] not in ([], [procfs.UNLIMITED])
+        except OSError:
+            return False
+
+    def cpu_times(self, cgroup: str | None) -> procfs.CpuTimes:
+        """CPU used and CPU that could have been used, since some start."""
+        if cgroup is None:
+            return procfs.parse_stat(read_text(f"{self.proc}/stat"))
+        used = procfs.parse_cpu_usage(read_text(f"{cgroup}/cpu.stat"))
+        try:
+            cpus = procfs.parse_cpu_max(read_text(f"{cgroup}/cpu.max"), self.cpus)
+        except FileNotFoundError:
+            cpus = float(self.cpus)
+        return procfs.CpuTimes(used, int(self.clock_us() * cpus))
+
+    def memory_pct(self, scope: Scope) -> float:
+        """Used memory of the cgroup with a limit, else of the machine."""
+        cgroup = self.find_cgroup(scope, "memory.max")
+        if cgroup is not None:
+            texts = [read_text(f"{cgroup}/memory.{name}") for name in ("current", "max", "stat")]
+            if (pct := procfs.cgroup_memory_pct(*texts)) is not None:
+                return pct
+        return procfs.parse_meminfo(read_text(f"{self.proc}/meminfo"))
+
+    def pressure(self, scope: Scope, resource: str) -> str:
+        """The text of a pressure file."""
+        limit_file = {"cpu": "cpu.max", "memory": "memory.max", "io": "io.max"}[resource]
+        cgroup = self.find_cgroup(scope, limit_file)
+        if cgroup is not None and os.path.exists(f"{cgroup}/{resource}.pressure"):
+            return read_text(f"{cgroup}/{resource}.pressure")
+        return read_text(f"{self.proc}/pressure/{resource}")
+
+
+def this_machine() -> Machine:
+    return Machine(cpus=len(os.sched_getaffinity(0)))
