@@ -4,6 +4,7 @@
  * the queue, and what it carries (an address's text, a result, a program) belongs to it until it is taken.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "engine.h"
@@ -58,9 +59,12 @@ static const struct source *find_source(rf_engine *engine, const rf_check *from)
     for (uint32_t i = 0; i < engine->sources_len; i++) {
         struct source *source = engine->sources[i];
         if (memcmp(&source->from, &from->from, sizeof source->from) == 0 && source->port_max == from->from_port_max &&
-            memcmp(source->interface, from->interface, sizeof source->interface) == 0)
+            memcmp(source->interface, from->interface, sizeof source->interface) == 0 && source->netns == from->netns)
             return source;
     }
+    if (from->netns != 0 && engine->own_netns < 0 &&
+        (engine->own_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) < 0)
+        return NULL;
     struct source **sources = realloc(engine->sources, (engine->sources_len + 1) * sizeof(struct source *));
     if (sources == NULL)
         return NULL;
@@ -72,6 +76,7 @@ static const struct source *find_source(rf_engine *engine, const rf_check *from)
     source->port_max = from->from_port_max;
     memcpy(source->interface, from->interface, sizeof source->interface);
     source->interface[sizeof source->interface - 1] = 0;
+    source->netns = from->netns;
     engine->sources[engine->sources_len++] = source;
     return source;
 }
@@ -157,7 +162,7 @@ static bool fill(rf_engine *engine, struct check *check, rf_program *program, co
         if (site_len > 0)
             memcpy(check->facts->site, site, site_len);
     }
-    const bool sourced = from->from.family != 0 || from->interface[0] != 0;
+    const bool sourced = from->from.family != 0 || from->interface[0] != 0 || from->netns != 0;
     if (!fill_extras(check, from) || (sourced && (check->source = find_source(engine, from)) == NULL) ||
         !copy_path(&from->to, &path)) {
         free_parts(engine, check);

@@ -19,7 +19,7 @@ enum { EVENTS_AMONG_HANDSHAKES = 12 };
 static bool open_parts(rf_engine *engine)
 {
     const rf_options *options = &engine->options;
-    engine->epoll_fd = -1;
+    engine->epoll_fd = engine->own_netns = -1;
     net_open(engine);
     if (!ring_open(engine) || !slots_open(engine))
         return false;
@@ -89,6 +89,8 @@ void rf_close(rf_engine *engine)
     free(engine->sources);
     if (engine->epoll_fd >= 0)
         close(engine->epoll_fd);
+    if (engine->own_netns >= 0)
+        close(engine->own_netns);
     ring_close(engine);
     rf_wheel_free(engine->wheel);
     free(engine->due);

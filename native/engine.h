@@ -24,6 +24,7 @@ struct source {
     rf_address from;
     uint16_t port_max;
     char interface[16];
+    int netns; /* 0: our own */
 };
 
 /* Of the few checks whose connections go through something, or that are processes. */
@@ -115,6 +116,7 @@ struct rf_engine {
     uint32_t freed_head, freed_tail;
     struct source **sources;
     uint32_t sources_len;
+    int own_netns; /* descriptor, once a source has another one; -1 */
     int32_t *group_weights;
 
     rf_wheel *wheel;

@@ -11,6 +11,7 @@
  * when it is busy: a duration must tell the server's time, not ours.
  */
 #include <errno.h>
+#include <sched.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -129,11 +130,26 @@ void net_close(rf_engine *engine)
         close(engine->stamp_fd);
 }
 
+/* A socket belongs to the namespace that its thread is in when it is made, and only then. */
+static int socket_within(const rf_engine *engine, const struct source *source, int domain)
+{
+    const int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    if (source == NULL || source->netns == 0 || domain == AF_UNIX)
+        return socket(domain, type, 0);
+    if (setns(source->netns, CLONE_NEWNET) < 0)
+        return -1;
+    const int fd = socket(domain, type, 0);
+    const int error = errno;
+    RF_ASSERT(setns(engine->own_netns, CLONE_NEWNET) == 0); /* every other check would go astray */
+    errno = error;
+    return fd;
+}
+
 /* A socket that lives for one connection is not asked for times of arrival: that would be one call more for each check. */
 static int make_socket(rf_engine *engine, struct slot *slot, const struct check *check, uint8_t family, bool keep)
 {
     const int domain = family == RF_INET ? AF_INET : family == RF_INET6 ? AF_INET6 : AF_UNIX;
-    const int fd = inject(engine, RF_CALL_SOCKET) ? -1 : socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const int fd = inject(engine, RF_CALL_SOCKET) ? -1 : socket_within(engine, check->source, domain);
     if (fd < 0)
         return errno;
     const int one = 1;

@@ -337,6 +337,7 @@ typedef struct {
     rf_address from;    /* `source`; family 0: the kernel chooses */
     uint16_t from_port_max; /* last of a port range, 0: none */
     char interface[16]; /* `source ... interface` */
+    int32_t netns; /* descriptor of the network namespace that connections are made in, which outlives the engine; 0: our own */
     int32_t inter_ms, fastinter_ms, downinter_ms; /* fastinter, downinter: 0 when unset */
     int32_t connect_ms; /* `timeout connect`, 0 unset */
     int32_t check_ms;   /* `timeout check`, 0 unset */

@@ -56,9 +56,9 @@ def test_disabled_and_unchecked_do_not_count(ports: tuple[int, int, int]) -> Non
 
 
 def test_what_cannot_be_checked_is_exit_code_3(ports: tuple[int, int, int]) -> None:
-    code, out, _ = check(f"  server s1 127.0.0.1:{ports[0]} check source 127.0.0.1 usesrc client\n")
+    code, out, _ = check(f"  server s1 127.0.0.1:{ports[0]} check namespace none-such\n")
     assert code == 3
-    assert "source usesrc is not supported yet" in out
+    assert "cannot open namespace 'none-such': No such file or directory" in out
 
 
 def test_more_servers_than_slots(ports: tuple[int, int, int]) -> None:

@@ -14,7 +14,9 @@ from risefall.config.haproxy.dialect import DIALECTS
 from risefall.config.haproxy.model import Address, Family, NameServer, Resolvers
 from risefall.daemon.resolving import Resolver, machine_servers, read_answer
 from risefall.state.answers import Answer, Kind, Outcome, Service
+from risefall.state.commands import Refused
 from risefall.state.fleet import Effects, Fleet
+from risefall.state.moving import rename
 from risefall.state.resolution import Wish
 from risefall.state.server import Admin, Op, ProxyState, ServerState
 from risefall.surfaces.resolvers import COUNTERS, Tally
@@ -139,6 +141,31 @@ def test_it_asks_and_asks_again() -> None:
                 "b/s changed its IP from 127.0.0.1 to 127.0.0.7 by r/ns1.",
                 "b/s changed its IP from 127.0.0.7 to 127.0.0.8 by r/ns1.",
             ]
+
+    trio.run(run)
+
+
+def test_another_name_is_asked_for_at_once() -> None:
+    """The address of the old one stays until there is an answer."""
+
+    async def run() -> None:
+        with Played() as played:
+            played.zone["a.test", "A"] = ["127.0.0.7"]
+            names, resolver = made(asking(played.port, resolve_ms=60_000))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(resolver.run)
+                await wait_for(lambda: names.fleet.servers[0].address == "127.0.0.7")
+                assert rename(names.fleet, 0, "a.test") == "no need to change the FDQN by 'stats socket command'"
+                with pytest.raises(Refused, match=r"could not update b/s FQDN by 'stats socket command'"):
+                    rename(names.fleet, 0, "a..b")
+                told = rename(names.fleet, 0, "b.test")
+                assert told == "b/s changed its FQDN from a.test to b.test by 'stats socket command'"
+                resolver.rename(0, "b.test")
+                assert names.fleet.servers[0].address == "127.0.0.7"
+                played.zone["b.test", "A"] = ["127.0.0.9"]
+                resolver.rename(0, "b.test")
+                await wait_for(lambda: names.fleet.servers[0].address == "127.0.0.9")
+                nursery.cancel_scope.cancel()
 
     trio.run(run)
 

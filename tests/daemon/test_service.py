@@ -151,13 +151,13 @@ def test_what_cannot_be_checked_is_told(player: Player, capfd: pytest.CaptureFix
     _, port = player.listen("127.0.0.1", 0, OK)
 
     async def scenario() -> None:
-        servers = "".join(f"  server s{i} 127.0.0.1:{port} check source 127.0.0.1 usesrc client\n" for i in range(3))
+        servers = "".join(f"  server s{i} 127.0.0.1:{port} check namespace none-such\n" for i in range(3))
         async with running(f"backend b\n{servers}") as service:
             assert {row.status for row in service.rows()} == {"not checked"}
 
     trio.run(scenario)
     told = capfd.readouterr().err
-    assert "b/s0 is not checked: source usesrc is not supported yet" in told
+    assert "b/s0 is not checked: cannot open namespace 'none-such': No such file or directory" in told
     assert "2 more servers are not checked" in told
 
 

@@ -225,6 +225,7 @@ class Side:
 
     def _play(self, names: NameServer, steps: list[Step]) -> None:
         environment = {"RISEFALL_SOCKET": self.socket_path, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        environment["RISEFALL_STATE_DIR"] = "none"
         environment["PYTHONPATH"] = str(Path(__file__).parents[2] / "src")
         with (
             self.output_path.open("w") as output,

@@ -172,6 +172,9 @@ class FakeApi:
     def add_server(self, place: int, name: str, words: Sequence[str]) -> None:
         raise Refused(f"{place} {name} {' '.join(words)}")
 
+    def rename(self, index: int, name: str) -> str:
+        raise Refused("set server <b>/<s> fqdn failed because no resolution is configured.")
+
     def del_server(self, index: int) -> None:
         growth.remove_server(self.fleet, index)
 

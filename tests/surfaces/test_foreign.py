@@ -60,11 +60,7 @@ def test_help_lists_only_what_there_is() -> None:
     assert "show schema json" in talk("help")
 
 
-def test_a_name_is_changed_in_the_file() -> None:
-    """Where names are resolved the refusal says what to do; elsewhere it is HAProxy's."""
-    assert talk("set server b1/s7 fqdn a.example") == (
-        "'set server <srv> fqdn' is not supported by risefall; change the file and say 'reload'.\n\n"
-    )
+def test_a_name_that_nobody_resolves_stays() -> None:
     assert talk("set server b1/s1 fqdn a.example") == (
         "set server <b>/<s> fqdn failed because no resolution is configured.\n\n"
     )

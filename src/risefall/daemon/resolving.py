@@ -166,6 +166,11 @@ class Resolver:
             self._fault(f"name server {nameserver.name} is left out: {error.strerror}")
             return None
 
+    def rename(self, index: int, name: str) -> None:
+        """A server has another name now."""
+        self.policy.rename(index, name, now_ms())
+        self._news.set()
+
     async def run(self) -> None:
         """Asks until cancelled."""
         if not self._count:

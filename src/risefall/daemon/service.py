@@ -46,6 +46,7 @@ from risefall.errors import RisefallError, StartError
 from risefall.state import growth
 from risefall.state.commands import Refused
 from risefall.state.fleet import Effects, Fleet
+from risefall.state.moving import rename
 from risefall.state.observe import Traffic, observe
 from risefall.surfaces.calls import Level
 from risefall.surfaces.client import usual_socket_path
@@ -55,6 +56,7 @@ from risefall.surfaces.serve import INHERITED, inherited, serve
 
 if TYPE_CHECKING:
     from risefall.daemon.push import Push
+    from risefall.daemon.resolving import Resolver
 
 LEAD_NS = 20_000_000
 LEAD_PER_CHECK_NS = 30_000
@@ -125,6 +127,7 @@ class Service:
         self._groups: Groups
         self._crew: Crew
         self._keeper: Keeper
+        self._resolvers: list[Resolver] = []
         self._serving: Serving
         self._nursery: trio.Nursery
         self.join: Join
@@ -279,15 +282,22 @@ class Service:
 
     def _make_resolving(self, sections: Sections) -> list[Callable[[], Awaitable[None]]]:
         """A task for each section of resolvers that servers use. Reads files, and modules that only few need."""
+        self._resolvers = []
         if not sections:
             return []
         from risefall.daemon.resolving import Resolver
 
-        made: list[Callable[[], Awaitable[None]]] = []
-        for settings, wishes in sections:
-            tally = self._tallies.setdefault(settings.name, Tally(settings.name))
-            made.append(Resolver(settings, wishes, self.join, self.report, tally).run)
-        return made
+        self._resolvers = [
+            Resolver(
+                settings,
+                wishes,
+                self.join,
+                self.report,
+                self._tallies.setdefault(settings.name, Tally(settings.name)),
+            )
+            for settings, wishes in sections
+        ]
+        return [one.run for one in self._resolvers]
 
     def _make_pushing(self) -> list[Callable[[], Awaitable[None]]]:
         """A task for each HAProxy whose servers are set from here."""
@@ -491,6 +501,17 @@ class Service:
             raise Refused("A reload is under way, try again once it is done.", short=True)
         growth.remove_server(self.fleet, index)
         self.join.forget(index)
+
+    def rename(self, index: int, name: str) -> str:
+        resolver = next((one for one in self._resolvers if one.policy.resolves(index)), None)
+        if resolver is None:
+            raise Refused("set server <b>/<s> fqdn failed because no resolution is configured.")
+        before = self.fleet.servers[index].fqdn
+        told = rename(self.fleet, index, name)
+        if self.fleet.servers[index].fqdn != before:
+            self._orders += 1
+            resolver.rename(index, name)
+        return told
 
     def sockets(self) -> Sequence[tuple[str, Level]]:
         return [*((path, Level.ADMIN) for path in self._socket_paths), *self._serving.sockets()]

@@ -18,7 +18,7 @@ def check_mark(program: Program, spec: CheckSpec, reach: Reach | None, *, follow
         None if follows else spec.to,
         (spec.inter_ms, spec.fastinter_ms, spec.downinter_ms, spec.connect_ms, spec.check_ms, spec.rise, spec.fall),
         (spec.spread_pct, spec.initial_weight, spec.late_check_timeout, spec.static_weights, spec.site),
-        (spec.source, spec.source_port_max, spec.interface),
+        (spec.source, spec.source_port_max, spec.interface, spec.netns),
         spec.transport.mark if spec.transport else None,
         spec.process.mark if spec.process else None,
         None if reach is None else reach_mark(reach),

@@ -166,6 +166,7 @@ class CheckSpec(msgspec.Struct, frozen=True):
     source: Endpoint | None = None
     source_port_max: int = 0
     interface: str = ""
+    netns: int = 0
     site: bytes = b""
     transport: Transport | None = None
     process: Process | None = None
@@ -189,6 +190,7 @@ def fill_check(out: Any, spec: CheckSpec) -> None:
     if spec.source is not None:
         fill_address(getattr(out, "from"), spec.source)
         out.from_port_max = spec.source_port_max
+    out.netns = spec.netns
     interface = spec.interface.encode()[:15]
     ffi.memmove(out.interface, interface, len(interface))
     for name in (

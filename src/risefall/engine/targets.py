@@ -16,6 +16,7 @@ from risefall.config.haproxy.plan import PlannedServer
 from risefall.engine.external import command_of
 from risefall.engine.layout import NotChecked, raw, site_of
 from risefall.engine.names import NOWHERE, Found, Unresolved, endpoint, initial
+from risefall.engine.namespaces import namespace_fd
 from risefall.engine.native import CheckSpec, Endpoint, Process, Program
 from risefall.engine.outside import Reach, reach_of
 from risefall.engine.programs import Compiler
@@ -58,17 +59,13 @@ def start_health(planned: PlannedServer) -> int:
     return {"fully-up": full, "down": planned.rise - 1, "fully-down": 0}.get(planned.init_state, planned.rise)
 
 
-def why_unreachable(planned: PlannedServer) -> str:
-    """What of the check's connections is not there yet, or nothing."""
-    if planned.source is not None and planned.source.usesrc:
-        return "source usesrc is not supported yet"
-    if planned.namespace:
-        return "namespaces are not supported yet"
-    return ""
+def namespace_of(planned: PlannedServer) -> int:
+    """Where the connections are made; `*`, that of a PROXY header, means nothing in a check. Raises NotChecked."""
+    return namespace_fd(planned.namespace) if planned.namespace not in ("", "*") else 0
 
 
 def source_words(source: Source | None) -> dict[str, Endpoint | int | str | None]:
-    """`source` as a spec's fields."""
+    """`source` as a spec's fields. `usesrc` means a client, which a check has not: 2.6 uses the plain address (run)."""
     if source is None:
         return {}
     address = source.addr
@@ -214,8 +211,6 @@ class TargetBuilder:
 
     def _health(self, target: Target, index: int, group: int, first_ns: int) -> tuple[Program, CheckSpec]:
         planned = target.planned
-        if why := why_unreachable(planned):
-            raise NotChecked(why)
         to = self._to(target, HEALTH)
         compiled = self._compiler.health(
             planned.rules, planned.proxy.unique_id_format, planned.proxy.name, planned.config.name
@@ -223,6 +218,8 @@ class TargetBuilder:
         if not compiled.external:
             target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts)
         native_way = not compiled.external and target.reach is None
+        if planned.namespace and target.reach is not None:
+            raise NotChecked("HTTP/2, or TLS without libssl, in a namespace is not supported")
         spec = CheckSpec(
             to=to,
             inter_ms=planned.inter_ms,
@@ -245,6 +242,7 @@ class TargetBuilder:
             transport=self._transports.transport(planned, compiled.host, self._dialect) if native_way else None,
             outside=target.reach is not None,
             process=self._process(planned) if compiled.external else None,
+            netns=namespace_of(planned),
             **source_words(planned.source),  # type: ignore[arg-type]
         )
         return compiled.program, spec
@@ -266,6 +264,7 @@ class TargetBuilder:
             initial_weight=planned.weight,
             static_weights=is_static(planned.proxy),
             late_check_timeout=not self._dialect.exact_check_timeout,
+            netns=namespace_of(planned),
             **source_words(planned.source),  # type: ignore[arg-type]
         )
         return program, spec

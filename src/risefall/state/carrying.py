@@ -46,6 +46,8 @@ def _carry_admin(old: ServerState, new: ServerState) -> None:
 
 
 def _carry_address(old: ServerState, new: ServerState, *, follows: bool) -> None:
+    if follows and old.moved & Moved.NAME and old.fqdn and new.fqdn:
+        new.fqdn = old.fqdn
     if follows and new.srv_record == old.srv_record and (new.srv_record or new.fqdn == old.fqdn):
         bits = Admin.RMAINT | Admin.HMAINT
         new.admin = new.admin & ~bits | old.admin & bits

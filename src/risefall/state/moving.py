@@ -7,12 +7,14 @@ has changed is made at once, where HAProxy waits for its turn.
 from __future__ import annotations
 
 import ipaddress
+import re
 
-from risefall.state.aims import aim_of
+from risefall.state.aims import CLI, aim_of
+from risefall.state.commands import Refused
 from risefall.state.exchange import Aim
 from risefall.state.fleet import Fleet, Work
 from risefall.state.lines import NOTICE, LogLine
-from risefall.state.server import AGENT, HEALTH, Admin
+from risefall.state.server import AGENT, HEALTH, Admin, Moved
 from risefall.state.words import full_name
 
 NOWHERE = "255.255.255.255"
@@ -53,6 +55,25 @@ def changes_fqdn(fleet: Fleet, work: Work, index: int, name: str) -> None:
     work.say(LogLine(server.proxy, NOTICE, text))
     server.fqdn = name
     server.admin |= Admin.HMAINT
+
+
+NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+NAME_MAX = 255
+
+
+def rename(fleet: Fleet, index: int, name: str) -> str:
+    """`set server b/s fqdn NAME` of a server whose name is resolved. Returns what is said. Raises: Refused."""
+    server = fleet.servers[index]
+    who = full_name(fleet, index)
+    if server.srv_record:
+        raise Refused("set server <b>/<s> fqdn failed because SRV resolution is configured.")
+    if name == server.fqdn:
+        return f"no need to change the FDQN {CLI}"
+    if not NAME.fullmatch(name) or len(name) > NAME_MAX:
+        raise Refused(f"could not update {who} FQDN {CLI}")
+    old, server.fqdn = server.fqdn, name
+    server.moved |= Moved.NAME
+    return f"{who} changed its FQDN from {old} to {name} {CLI}"
 
 
 def ready(fleet: Fleet, work: Work, index: int, *, said: bool) -> None:

@@ -110,8 +110,8 @@ class Resolving:
         for wish in wishes:
             if wish.service:
                 groups.setdefault((fleet.servers[wish.server].proxy, wish.name.lower()), []).append(wish.server)
-            else:
-                self._link(wish.server, wish.name, now_ms)
+            else:  # a command may have given it another name, before a reload
+                self._link(wish.server, fleet.servers[wish.server].fqdn or wish.name, now_ms)
         for members in groups.values():
             name = self._wishes[members[0]].name
             one = self._resolution(name, Kind.SRV, now_ms)
@@ -126,6 +126,15 @@ class Resolving:
         one.records.adopt(Service(server.fqdn, server.port, server.uweight * DIVISOR), index, now_ms)
         self._link(index, server.fqdn, now_ms)
         return True
+
+    def resolves(self, index: int) -> bool:
+        """Whether a server's name, or the service that it belongs to, is resolved here."""
+        return index in self._wishes
+
+    def rename(self, index: int, name: str, now_ms: int) -> None:
+        """A server has another name, which is asked for at once; its address stays until there is an answer."""
+        self._unlink(index)
+        self._link(index, name, now_ms)
 
     # --- time -----------------------------------------------------------------------------------------
 

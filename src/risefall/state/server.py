@@ -46,6 +46,7 @@ class Moved(IntFlag):
     CHECK = 0x02
     AGENT = 0x04
     SSL = 0x08
+    NAME = 0x10
 
 
 MAINT = Admin.FMAINT | Admin.IMAINT | Admin.RMAINT

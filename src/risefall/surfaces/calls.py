@@ -60,6 +60,9 @@ class Api(Protocol):
     def add_server(self, place: int, name: str, words: Sequence[str]) -> None:
         """A new server of the proxy at `place`, as `words` describe it. Raises: Refused."""
 
+    def rename(self, index: int, name: str) -> str:
+        """Gives a server another name to be resolved. Returns what is said. Raises: Refused."""
+
     def del_server(self, index: int) -> None:
         """A server less. Raises: Refused."""
 

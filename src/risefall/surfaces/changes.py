@@ -30,6 +30,8 @@ def _set_server(api: Api, call: Call) -> Reply:
     port = call.word(4) if call.word(3) == "port" else None
     if what == "addr":
         return _set_addr(api, name, word, port)
+    if what == "fqdn" and word:
+        return _set_fqdn(api, name, word)
     if what == "ssl":
         done = change(api, name, lambda fleet, at, now: upkeep.set_ssl(fleet, at, word, now))
         return done if done.text else says("server ssl setting updated.", Severity.NOTICE)
@@ -50,10 +52,6 @@ def _set_server(api: Api, call: Call) -> Reply:
                 return aims.set_check_port(fleet, index, CHECKS[what], word, now_ms)
             case "agent-send":
                 return aims.set_agent_send(fleet, index, word, now_ms)
-            case "fqdn" if word and fleet.servers[index].fqdn and api.resolvers():
-                raise Refused("'set server <srv> fqdn' is not supported by risefall; change the file and say 'reload'.")
-            case "fqdn" if word:
-                raise Refused("set server <b>/<s> fqdn failed because no resolution is configured.")
             case "fqdn":
                 raise Refused("set server <b>/<s> fqdn requires a FQDN.")
             case "name" if fleet.dialect.set_server_name:
@@ -70,6 +68,15 @@ def _set_addr(api: Api, name: str, address: str, port: str | None) -> Reply:
         return refused(api.fleet, error)
     api.apply(told.effects)
     return says(told.text, Severity.WARNING)
+
+
+def _set_fqdn(api: Api, name: str, word: str) -> Reply:
+    try:
+        index = changed_server(api.fleet, name)
+        told = api.rename(index, word)
+    except Refused as error:
+        return refused(api.fleet, error)
+    return says(told, Severity.WARNING)
 
 
 CHECKS = {"check-addr": HEALTH, "check-port": HEALTH, "agent-addr": AGENT, "agent-port": AGENT}
