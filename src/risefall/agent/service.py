@@ -122,6 +122,10 @@ class Service:
             with trio.CancelScope(shield=True), trio.move_on_after(2):
                 await self._keeper.write(self.desk)
 
+    @property
+    def stopped(self) -> bool:
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """From now on the last word is said, for as long as the settings have it."""
         if self.settings.agent.shutdown_ms:
