@@ -50,7 +50,7 @@ def wait_until(what: str, condition: Callable[[], bool], seconds: float, step_s:
 def environment(**more: str) -> dict[str, str]:
     """The environment of child processes: this checkout comes first."""
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, **more}
+    return {**os.environ, "PYTHONPATH": path, "RISEFALL_STATE_DIR": "none", **more}
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -112,7 +112,7 @@ KINDS = {
 
 
 @contextlib.contextmanager
-def nginx(cpu: int) -> Iterator[tuple[str, int]]:
+def nginx(cpu: int, *, nice: int = 0) -> Iterator[tuple[str, int]]:
     """A TLS server; where it listens."""
     if shutil.which("nginx") is None or shutil.which("openssl") is None:
         raise BenchError("the bench of TLS needs nginx and openssl: apt-get install nginx-light openssl")
@@ -124,7 +124,8 @@ def nginx(cpu: int) -> Iterator[tuple[str, int]]:
         subprocess.run(["openssl", *words.split()], cwd=name, check=True, capture_output=True)
         (Path(name) / "conf").write_text(NGINX.format(folder=name, port=port))
         process = subprocess.Popen(
-            ["taskset", "-c", str(cpu), "nginx", "-c", f"{name}/conf"], stderr=subprocess.DEVNULL
+            ["nice", "-n", str(nice), "taskset", "-c", str(cpu), "nginx", "-c", f"{name}/conf"],
+            stderr=subprocess.DEVNULL,
         )
         try:
             wait_until("nginx answers", lambda: answers(port), 10)

@@ -270,9 +270,9 @@ int32_t rf_set_program(rf_engine *engine, uint64_t check, rf_program *program)
     return pass(engine, &command);
 }
 
-int32_t rf_observed(rf_engine *engine, uint64_t check, int32_t ceiling, const char *text, uint32_t text_len)
+int32_t rf_observed(rf_engine *engine, uint64_t check, int32_t ceiling, uint32_t again, const char *text, uint32_t text_len)
 {
-    struct command command = {.kind = COMMAND_OBSERVED, .order.check = check, .total_weight = ceiling};
+    struct command command = {.kind = COMMAND_OBSERVED, .order.check = check, .total_weight = ceiling, .group = again};
     if (text_len > 0) {
         command.result = calloc(1, sizeof *command.result);
         if (command.result == NULL)
@@ -413,6 +413,7 @@ static void observed(rf_engine *engine, struct command *command)
         const uint64_t soon_ns = engine->now_ns + (uint64_t)check->fastinter_ms * RF_NS_PER_MS;
         if (check->fastinter_ms > 0 && check->state == CHECK_WAITING && soon_ns < check->due_ns) {
             check->due_ns = soon_ns;
+            check->again = command->group != 0;
             check_set_timer(engine, index);
         }
     }

@@ -11,6 +11,8 @@
 #include "engine.h"
 
 enum { EVENTS_A_TURN = 512, COMMANDS_A_TURN = 4096 };
+/* While there are handshakes: each step of one may take a millisecond, and timers wait for the turn to end. */
+enum { EVENTS_AMONG_HANDSHAKES = 12 };
 
 /* --- opening and closing -------------------------------------------------------------------------------- */
 
@@ -212,8 +214,11 @@ void check_over(rf_engine *engine, uint32_t index, const rf_result *result, bool
             record_end(check);
         }
     }
-    const int32_t pace = rf_counter_pace(check->health, check->rise, check->fall, check->aim.inter_ms, check->fastinter_ms,
-                                         check->downinter_ms);
+    int32_t pace = rf_counter_pace(check->health, check->rise, check->fall, check->aim.inter_ms, check->fastinter_ms,
+                                   check->downinter_ms);
+    if (check->again && check->fastinter_ms > 0)
+        pace = check->fastinter_ms;
+    check->again = 0;
     rearm(engine, index, pace + spread(engine, pace, check->spread_pct));
 }
 
@@ -226,10 +231,12 @@ static void take_commands(rf_engine *engine)
         engine_take(engine, &command);
 }
 
-static void take_events(rf_engine *engine)
+/* Whether there may be more of them; those keep their place. */
+static bool take_events(rf_engine *engine)
 {
     struct epoll_event events[EVENTS_A_TURN];
-    const int n = epoll_wait(engine->epoll_fd, events, EVENTS_A_TURN, 0);
+    const int max = engine->handshakes > 0 ? EVENTS_AMONG_HANDSHAKES : EVENTS_A_TURN;
+    const int n = epoll_wait(engine->epoll_fd, events, max, 0);
     engine->stats.polls++;
     for (int i = 0; i < n; i++) {
         const uint32_t slot = events[i].data.u32;
@@ -247,6 +254,7 @@ static void take_events(rf_engine *engine)
                                (mask & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) ? READY_END : 0));
         slots_drive(engine, slot);
     }
+    return n == max;
 }
 
 /* Due while it may not run: nothing is sent, and the timer keeps its phase (spec 2.1). */
@@ -303,15 +311,17 @@ uint64_t rf_step(rf_engine *engine, uint64_t now_ns)
     if (now_ns > engine->now_ns)
         engine->now_ns = now_ns;
     take_commands(engine);
-    take_events(engine);
+    bool more = take_events(engine);
     take_timers(engine);
-    if (slots_run_waiting(engine) > 0) /* near peers have answered the SYN by now: say the rest in the same turn */
-        take_events(engine);
+    if (slots_run_waiting(engine) > 0 && !more) /* near peers have answered the SYN by now: say the rest in the same turn */
+        more = take_events(engine);
     ring_signal(engine);
+    const uint64_t dying_ns = processes_turn(engine);
+    if (more)
+        return engine->now_ns;
     const uint64_t next_ms = rf_wheel_wake_ms(engine->wheel);
     const uint64_t timer_ns = next_ms == RF_NEVER ? RF_NEVER : next_ms * RF_NS_PER_MS;
     const uint64_t queue_ns = slots_next_ns(engine);
-    const uint64_t dying_ns = processes_turn(engine);
     const uint64_t next_ns = timer_ns < queue_ns ? timer_ns : queue_ns;
     return next_ns < dying_ns ? next_ns : dying_ns;
 }

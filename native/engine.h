@@ -47,6 +47,7 @@ struct check {
     uint32_t generation, slot, next_queued, group, epoch;
     uint32_t run; /* of an outside check: which one is under way */
     uint8_t state, klass, enabled, paused, stopped, touched, removed, lane, outside;
+    uint8_t again; /* traffic asked for this run: the one behind it comes soon too */
     uint8_t addr_len;
     union {
         uint8_t inet[4];
@@ -87,7 +88,7 @@ struct command {
     uint32_t index;
     rf_order order;
     char *path; /* of a RF_SET_TARGET on a UNIX socket; owned */
-    rf_result *result; /* of a report, whose run is group, or of traffic, which lowers the counter to total_weight; owned */
+    rf_result *result; /* of a report, whose run is group, or of traffic, which lowers the counter to total_weight, and asks for a second check with group; owned */
     rf_program *program; /* of COMMAND_PROGRAM; held */
 };
 

@@ -24,6 +24,37 @@ static void append_comment(rf_probe *probe, const rf_rule *rule, bool quoted)
         result_append(&probe->result, "'", 1);
 }
 
+/* A comment whose \\1 stands for what the regular expression has found: 3's, of content that was not wanted. */
+static bool append_captures(rf_probe *probe, const struct compiled *at)
+{
+    const rf_rule *rule = &at->rule;
+    const uint8_t *comment = program_at(probe->program, rule->comment);
+    const bool hex = rule->expect == RF_EXP_BINARY_REGEX;
+    if (!(probe->program->flags & RF_PROG_CAPTURES) || (rule->expect != RF_EXP_REGEX && !hex) ||
+        !(rule->flags & RF_RULE_NEGATE) || memchr(comment, '\\', rule->comment.len) == NULL)
+        return false;
+    const uint8_t *text = hex ? probe->room : probe->in; /* the dump that was searched still lies there */
+    const uint32_t len = hex ? 2 * (probe->in_len < probe->in_max / 2 ? probe->in_len : probe->in_max / 2) : probe->in_len;
+    struct regex_span groups[REGEX_GROUPS_MAX];
+    const int found = regex_find(at->pattern_re, text, len, false, groups);
+    result_appendf(&probe->result, " comment: ");
+    for (uint32_t i = 0; i < rule->comment.len; i++) {
+        const uint8_t next = i + 1 < rule->comment.len ? comment[i + 1] : 0;
+        if (comment[i] != '\\' || next == 0) {
+            result_append(&probe->result, (const char *)comment + i, 1);
+        } else if (next < '0' || next > '9') {
+            result_append(&probe->result, (const char *)comment + ++i, 1);
+        } else {
+            const int group = comment[++i] - '0';
+            if (group < found && hex) /* digits were searched, bytes are told */
+                result_append(&probe->result, (const char *)probe->in + groups[group].at / 2, groups[group].len / 2);
+            else if (group < found)
+                result_append(&probe->result, (const char *)text + groups[group].at, groups[group].len);
+        }
+    }
+    return true;
+}
+
 static void append_pattern(rf_probe *probe, const rf_rule *rule)
 {
     const uint8_t *bytes = program_at(probe->program, rule->pattern);
@@ -73,7 +104,8 @@ void expect_suffix(rf_probe *probe, const struct compiled *at)
 static int stop(rf_probe *probe, const rf_rule *rule)
 {
     int64_t code;
-    append_comment(probe, rule, false);
+    if (!append_captures(probe, (const struct compiled *)rule)) /* the rule stands first in what was compiled of it */
+        append_comment(probe, rule, false);
     if (rule->status_code.len > 0 && format_number(probe, rule->status_code, &code))
         probe->result.code = (int16_t)code; /* as wide as in HAProxy */
     return EXPECT_STOP;

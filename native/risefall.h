@@ -115,7 +115,8 @@ enum {
     RF_FETCH_BODY_LEN = 120,
     RF_FETCH_HDRS = 121,
     RF_FETCH_HDR_NAMES = 122,  /* text: what stands between them */
-    RF_FETCH_LAST = 122
+    RF_FETCH_UP = 123,         /* whether its server is not stopped */
+    RF_FETCH_LAST = 123
 };
 enum { RF_UNIT_S = 0, RF_UNIT_MS = 1, RF_UNIT_US = 2 };
 enum { RF_LV_START = 0, RF_LV_FORWARD = 1, RF_LV_BACK = 2 };
@@ -234,6 +235,17 @@ enum {
     RF_RULE_HEX = 16,     /* SEND: the format gives hexadecimal digits */
     RF_RULE_TEXT = 32     /* SET: a format, not an expression */
 };
+/* Of a variable that is to be set: whether it has a value, what the new value is, how its own number compares with it. */
+enum {
+    RF_IF_EXISTS = 1,
+    RF_IF_NOT_EXISTS = 2,
+    RF_IF_EMPTY = 4,
+    RF_IF_NOT_EMPTY = 8,
+    RF_IF_SET = 16,
+    RF_IF_NOT_SET = 32,
+    RF_IF_GREATER = 64,
+    RF_IF_LESS = 128
+};
 
 /* What lies between the rules and the socket, from the socket on. */
 enum { RF_LAYER_SOCKS4 = 1, RF_LAYER_PROXY_V1 = 2, RF_LAYER_PROXY_V2 = 4, RF_LAYER_TLS = 8 };
@@ -251,6 +263,7 @@ typedef struct {
     uint16_t layers;   /* RF_LAYER_, or-ed */
     int32_t min_recv; /* -1: none */
     uint32_t variable; /* its number in this program */
+    uint32_t conditions; /* SET: RF_IF_, all of which must hold */
     rf_format format, name_format, value_format, on_success, on_error;
     rf_format status_code; /* an expression */
     rf_span pattern, name, value, comment;
@@ -268,7 +281,8 @@ enum {
     RF_PROG_AGENT_WEIGHT = 64,   /* 3: the agent word `weight:` */
     RF_PROG_BARE_COMMENT = 128,  /* 3: comment of an empty response is not quoted */
     RF_PROG_HEX_PATTERN = 256,   /* 3: binary patterns are told in hex */
-    RF_PROG_SPOP_CAPABILITIES = 512 /* 3: an AGENT-HELLO names its capabilities */
+    RF_PROG_SPOP_CAPABILITIES = 512, /* 3: an AGENT-HELLO names its capabilities */
+    RF_PROG_CAPTURES = 1024       /* 3: \1 in a comment is what a regular expression has found */
 };
 
 typedef struct rf_program rf_program; /* immutable; shared by every check with the same rules */
@@ -501,8 +515,9 @@ typedef struct {
 /* RF_FULL: the queue is full, nothing was done. */
 int32_t rf_command(rf_engine *engine, const rf_order *order);
 /* Observed traffic (spec 1.6): the counter is at most <ceiling>, then one failed check counts, of status HANA and with this text;
- * no text: nothing counts. Either way the next check comes after fastinter at the latest. RF_FULL: say it again. */
-int32_t rf_observed(rf_engine *engine, uint64_t check, int32_t ceiling, const char *text, uint32_t text_len);
+ * no text: nothing counts. Either way the next check comes after fastinter at the latest; <again>: the one behind it too, whatever
+ * the counter. RF_FULL: say it again. */
+int32_t rf_observed(rf_engine *engine, uint64_t check, int32_t ceiling, uint32_t again, const char *text, uint32_t text_len);
 /* The end of an outside check's run; one that was given up meanwhile is ignored. RF_FULL: the queue is full, say it again. */
 int32_t rf_report(rf_engine *engine, uint64_t check, uint32_t run, const rf_result *result);
 int32_t rf_group_weight(rf_engine *engine, uint32_t group, int32_t total_weight);

@@ -201,6 +201,8 @@ static struct value fetch(struct sample_run *run, const rf_op *op)
         return whole((int64_t)((run->now_ns + run->realtime_offset_ns) / 1000 % 1000000));
     case RF_FETCH_RAND:
         return fetch_rand(run, op);
+    case RF_FETCH_UP:
+        return (struct value){.kind = VALUE_BOOL, .number = !run->stopped};
     case RF_FETCH_UUID:
         return fetch_uuid(run);
     case RF_FETCH_VAR:

@@ -31,6 +31,7 @@ struct sample_run {
     uint64_t realtime_offset_ns;
     uint64_t *random;             /* state of a generator, never 0 */
     int32_t total_weight;
+    bool stopped;                 /* its server */
 };
 
 /* Evaluates ops[0 .. len) that hold no TEXT and no EMIT. */

@@ -56,6 +56,54 @@ static int verify_name(int ok, X509_STORE_CTX *store)
     return 0;
 }
 
+/* Where the contents of a DER element begin and end; false where it is none, or longer than there are bytes. */
+static bool der_contents(const uint8_t *der, size_t len, size_t *begin, size_t *end)
+{
+    if (len < 2 || (der[0] & 0x1f) == 0x1f)
+        return false;
+    size_t at = 2, count = der[1];
+    if (count & 0x80) {
+        const size_t digits = count & 0x7f;
+        if (digits == 0 || digits > 3 || len < 2 + digits)
+            return false;
+        for (count = 0; at < 2 + digits; at++)
+            count = count << 8 | der[at];
+    }
+    *begin = at;
+    *end = at + count;
+    return *end <= len;
+}
+
+enum { DER_PEER = 0xa3, DER_HEAD = 4 };
+
+/* Takes the server's certificate out of a serialised session. Nobody looks at it once the session is resumed, it is most of
+ * the bytes, and to read its key again costs more than all else of a resumption. Returns the new length; a session that is
+ * built otherwise than we think stays as it is. */
+static size_t without_certificate(uint8_t *der, size_t len)
+{
+    size_t begin, end;
+    if (!der_contents(der, len, &begin, &end) || begin > DER_HEAD)
+        return len;
+    for (size_t at = begin; at < end;) {
+        size_t inner_begin, inner_end;
+        if (!der_contents(der + at, end - at, &inner_begin, &inner_end))
+            return len;
+        if (der[at] != DER_PEER) {
+            at += inner_end;
+            continue;
+        }
+        memmove(der + at, der + at + inner_end, end - at - inner_end);
+        const size_t rest = end - begin - inner_end;
+        const size_t head = rest < 0x80 ? 2 : rest < 0x100 ? 3 : 4; /* never longer than it was */
+        memmove(der + head, der + begin, rest);
+        der[1] = (uint8_t)(head == 2 ? rest : 0x80 + head - 2);
+        for (size_t digit = 0; digit < head - 2; digit++)
+            der[2 + digit] = (uint8_t)(rest >> 8 * (head - 3 - digit));
+        return head + rest;
+    }
+    return len;
+}
+
 static int keep_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls *tls = SSL_get_app_data(ssl);
@@ -66,7 +114,8 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
     if (bytes == NULL)
         return 0;
     tls->session = bytes;
-    tls->session_len = (uint32_t)i2d_SSL_SESSION(session, &bytes);
+    (void)i2d_SSL_SESSION(session, &bytes);
+    tls->session_len = (uint32_t)without_certificate(tls->session, (size_t)len);
     return 0; /* OpenSSL keeps its own reference */
 }
 

@@ -296,3 +296,53 @@ def test_external_check(story: Story) -> None:
     assert results["be1/srv"][:2] == ("PROCOK", 0)
     assert results["be2/srv"][:2] == ("PROCERR", 1)
     assert results["be3/srv"][:2] == ("L7OK", 200)
+
+
+def test_unique_id(story: Story) -> None:
+    """unique_id: its format is the backend's, and each request has another one."""
+    for number in names(3):
+        story.server(f"s{number}", 40, OK)
+    send = "  http-check send meth GET uri / ver HTTP/1.1 hdr host localhost hdr request-id {0}\n"
+    results = story.check(
+        "defaults\n  mode http\n  option httpchk\n  timeout connect 2s\n"
+        "backend be\n  unique-id-format TEST-%[be_name]=%[srv_is_up(srv),iif(up,down)]\n  http-check connect\n"
+        f"{send.format('%[unique-id]')}  http-check expect status 200\n  server srv {{s1}} check rise 1 fall 1\n"
+        f"backend two\n  unique-id-format %[uuid()]\n{send.format('%ID')}  server a {{s2}} check\n  server b {{s3}} check\n"
+    )
+    assert {status for status, _, _ in results.values()} == {"L7OK"}
+    assert b"\r\nrequest-id: TEST-be=up\r\n" in story.got("s1")
+    ids = [story.got(name).partition(b"request-id: ")[2][:36] for name in ("s2", "s3")]
+    assert len(set(ids)) == 2
+    assert all(one.count(b"-") == 4 for one in ids)
+
+
+def test_a_comment_with_captures(story: Story) -> None:
+    """tcp-check_comment-with-capture: what a regular expression found, also where it searched hexadecimal digits."""
+    for number in names(2):
+        story.server(f"s{number}", 18, http("400 Bad Request"))
+    comment = r'comment " Bad response: code=\\1 reason=\\2"'
+    results = story.check(
+        "backend be1\n  option tcp-check\n  tcp-check connect\n  tcp-check send \"GET / HTTP/1.1\\r\\n\\r\\n\"\n"
+        rf'  tcp-check expect !rstring "HTTP/1\\.1\s+([45][0-9]{{{{2}}}})\s+([^\r\n]*)" {comment}' "\n"
+        "  server srv1 {s1} check\n"
+        "backend be2\n  option tcp-check\n  tcp-check connect\n  tcp-check send-binary 474554202f20485454502f312e31200d0a0d0a\n"
+        rf'  tcp-check expect !rbinary "485454502F312E3120(34[0-9]{{{{4}}}}|35[0-9]{{{{4}}}})20(([^0].)*)" {comment}' "\n"
+        "  server srv1 {s2} check\n"
+    )  # fmt: skip
+    for status, _, text in results.values():
+        assert status == "L7RSP"
+        assert text.endswith("comment:  Bad response: code=400 reason=Bad Request"), text
+
+
+def test_the_host_header_is_the_authority(story: Story) -> None:
+    """http-check-send-authority: of an absolute URI, with the body's length."""
+    story.server("s1", 40, OK)
+    story.check(
+        "backend be\n  mode http\n  option httpchk\n"
+        "  http-check send meth POST uri http://a/chk ver HTTP/1.1 hdr host a-much-longer-host-name.example.org body hello\n"
+        "  server srv {s1} check\n"
+    )
+    assert story.got("s1") == (
+        b"POST http://a-much-longer-host-name.example.org/chk HTTP/1.1\r\nhost: a-much-longer-host-name.example.org\r\n"
+        b"content-length: 5\r\nconnection: close\r\n\r\nhello"
+    )

@@ -5,11 +5,16 @@ from __future__ import annotations
 from risefall.config.haproxy import plan, read
 from risefall.config.haproxy.dialect import DIALECTS
 from risefall.config.text import Source
+from risefall.daemon.assemble import Seed
 from risefall.daemon.wishes import sections_of
 from risefall.engine.targets import TargetBuilder
 from risefall.state.answers import Kind
-from risefall.state.moving import Follows
+from risefall.state.exchange import Aim
+from risefall.state.fleet import Work
+from risefall.state.moving import move
 from risefall.state.resolution import Wish
+from risefall.state.server import AGENT, HEALTH
+from risefall.state.words import full_name
 
 CONFIG = """\
 resolvers r
@@ -51,8 +56,19 @@ def test_who_wants_a_name() -> None:
 
 def test_checks_that_go_along() -> None:
     """A check with an address of its own stays where it is; one with a port of its own keeps the port."""
-    found = {name: wish.follows for name, wish in wishes().items()}
-    assert found["b/plain"] == Follows(health=0, agent=9)
-    assert found["b/port"] == Follows(health=81)
-    assert found["b/addr"] == found["b/agent"] == found["rule/s"] == Follows()
-    assert found["b/t1"] == Follows(health=0)
+    config = read([Source("c", CONFIG)], dialect="2.6")
+    targets = TargetBuilder(config, DIALECTS["2.6"], {}, node="n", waiting=True).build(plan(config), now_ns=0)
+    fleet = Seed(config, targets, DIALECTS["2.6"], 0).grow()
+    found: dict[str, tuple[Aim | None, ...]] = {}
+    for index, server in enumerate(fleet.servers):
+        work = Work(fleet, 0)
+        move(fleet, work, index, bytes((127, 0, 0, 9)), 80)
+        orders = {order.which: order.change for order in work.finish().orders}
+        found[full_name(fleet, index)] = tuple(
+            orders[which].aim if which in orders else None for which in (HEALTH, AGENT)
+        )
+        assert all(change.at_once == (change.aim is not None) for change in orders.values()), server.name
+    assert found["b/plain"] == (Aim("127.0.0.9", 80), Aim("127.0.0.9", 9))
+    assert found["b/port"] == (Aim("127.0.0.9", 81), None)
+    assert found["b/addr"] == found["b/agent"] == found["rule/s"] == (None, None)
+    assert found["b/t1"] == (Aim("127.0.0.9", 80), None)

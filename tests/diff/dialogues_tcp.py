@@ -141,6 +141,22 @@ ROWS: list[tuple[str, tuple[str, ...], Steps, str]] = [
     ("connect port expr zero", ("connect port var(check.p)", "send a", "expect string y"), (1, b"y"), ""),
     ("proxy var", ('send-lf "%b/%s"', "expect string y"), (3, b"y"), ""),
 ]
+CONDITIONS = ("ifexists", "ifnotexists", "ifempty", "ifnotempty", "ifset", "ifnotset", "ifgt", "iflt", "ifset,ifgt")
+
+
+def condition_row(condition: str) -> tuple[str, tuple[str, ...], Steps, str]:
+    """A variable for each pair of a value before and a new one, set under the condition; then all of them are sent."""
+    lines, sent = [], ""
+    for at, before in enumerate(("", "int(5)", "str(abc)", "bool(1)")):
+        for other, new in enumerate(("int(3)", "int(9)", "int(5)", "str(7)", "str(x),bytes(3)", "bool(0)")):
+            name = f"check.v{at}{other}"
+            lines += [f"set-var({name}) {before}"] if before else []
+            lines.append(f"set-var({name},{condition}) {new}")
+            sent += f"<%[var({name})]>"
+    return f"set-var {condition}", (*lines, f'send-lf "{sent}."', "expect string y"), (49, b"y"), ""
+
+
+ROWS += [condition_row(condition) for condition in CONDITIONS]
 RULES = [
     Case(
         f"tcp {name}, {then}",

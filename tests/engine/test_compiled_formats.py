@@ -44,7 +44,7 @@ def test_environment() -> None:
     [
         ("%[wt6(1)]", "the fetch 'wt6' is not supported"),
         ("%[str(a),wt6]", "the converter 'wt6' is not supported"),
-        ("%[srv_is_up(b/s)]", "the fetch 'srv_is_up' is not supported"),
+        ("%[srv_is_up(b/s)]", "'srv_is_up(b/s)': only of the server that is checked"),
         ("%lc", "the log variable '%lc' is not supported"),
         ("%{+X}Ts", "the log variable '%Ts' in hexadecimal is not supported"),
         ("%[var(txn.a)]", "variable 'txn.a': only the scope 'check' is supported"),
@@ -84,6 +84,7 @@ def test_every_log_variable_runs(name: str) -> None:
 
 ARGUMENTS = {
     "bool": ("1",),
+    "srv_is_up": ("/",),
     "bin": ("00",),
     "int": ("1",),
     "var": ("check.a",),

@@ -7,11 +7,21 @@ import pytest
 from native_kit import MS, http_program, spec
 from risefall.cli.loading import load_text
 from risefall.daemon.assemble import Seed
-from risefall.engine.native import Engine, Event
+from risefall.engine.native import Engine, Event, Probe
 from risefall.engine.targets import TargetBuilder
 from risefall.state.fleet import Fleet
 from risefall.state.observe import Traffic, observe, of_status
 from risefall.state.server import Watch
+
+
+def passed(at_ms: int) -> Probe:
+    """A probe whose run has just passed."""
+    probe = Probe(http_program(), spec())
+    probe.start(at_ms * MS)
+    probe.connected(at_ms * MS)
+    probe.sent(len(probe.want().out), at_ms * MS)
+    probe.received(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", at_ms * MS)
+    return probe
 
 
 def fleet_of(words: str) -> Fleet:
@@ -91,3 +101,21 @@ def test_the_counter_and_the_next_check(ceiling: int, health: int, told: bool) -
         assert engine.drain() == []
         engine.step(401 * MS)
         assert [event.run for event in engine.drain()] == [1]
+
+
+@pytest.mark.parametrize(("again", "second_ms"), [(False, 1402), (True, 702)])
+def test_one_more_check_comes_soon_where_asked_for(again: bool, second_ms: int) -> None:
+    """HAProxy 3's: at `fastinter` after the one that traffic asked for, though the counter is full; then as ever."""
+    with Engine(checks_max=4, slots=1, groups=1, gather_us=0, seed=1) as engine:
+        check = engine.add(http_program(), spec(health=4, fastinter_ms=300, first_ns=1000 * MS, outside=True))
+        assert check is not None
+        engine.step(100 * MS)
+        assert engine.observed(check, 2**31 - 1, b"", again=again)
+        for due_ms in (401, second_ms, second_ms + 1001):
+            engine.step((due_ms - 2) * MS)
+            assert engine.drain() == []
+            engine.step(due_ms * MS)
+            (event,) = engine.drain()
+            assert engine.report(check, event.run, passed(due_ms))
+            engine.step(due_ms * MS)
+            engine.drain()

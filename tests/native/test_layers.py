@@ -215,10 +215,13 @@ def test_a_request_over_tls(certificate: Path, version: ssl.TLSVersion, piece: i
 
 
 @needs_tls
+@pytest.mark.parametrize("verify", [False, True])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_the_next_run_resumes_the_session(certificate: Path, version: ssl.TLSVersion) -> None:
+def test_the_next_run_resumes_the_session(certificate: Path, version: ssl.TLSVersion, verify: bool) -> None:
+    """Also where the certificate counts: it is not kept with the session."""
     context = context_of(certificate, version)
-    probe = probe_of(http_program(), transport_of(tls.TlsSettings(verify=False)))
+    trust = tls.TlsSettings(verify=verify, ca_file=str(certificate) if verify else "", verify_host="localhost")
+    probe = probe_of(http_program(), transport_of(trust))
     resumed = []
     for _ in range(3):
         peer = Peer(context, OK)

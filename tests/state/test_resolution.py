@@ -11,15 +11,14 @@ from state_kit import Rig
 
 from risefall.config.haproxy.model import Resolvers
 from risefall.state.answers import Answer, Kind, Outcome, Records, Service, labels, xxh32
+from risefall.state.exchange import Aim
 from risefall.state.fleet import Effects, Work
-from risefall.state.moving import Follows
 from risefall.state.resolution import Ask, Resolving, Wish
 from risefall.state.server import MAINT, Admin, Op
 
 SETTINGS = Resolvers(
     "r", resolve_ms=1000, retry_ms=200, retries=2, hold_nx_ms=3000, hold_timeout_ms=5000, hold_other_ms=4000
 )
-FOLLOWS = Follows(health=0)
 
 
 def good(*texts: str) -> Answer:
@@ -87,7 +86,7 @@ class Names:
 
 
 def wish(server: int, name: str = "a.test", **more: object) -> Wish:
-    return Wish(server, name, **{"prefer": Kind.A, "follows": FOLLOWS, **more})  # type: ignore[arg-type]
+    return Wish(server, name, **{"prefer": Kind.A, **more})  # type: ignore[arg-type]
 
 
 def test_an_address_appears_and_changes() -> None:
@@ -99,7 +98,7 @@ def test_an_address_appears_and_changes() -> None:
         "Server b/s1 administratively READY thanks to valid DNS answer",
     ]
     (order,) = [one for one in names.effects.orders if one.which == 0]
-    assert order.change.to == (b"\x7f\0\0\1", 80)
+    assert (order.change.aim, order.change.at_once) == (Aim("127.0.0.1", 80), True)
     assert order.change.paused is False
     assert order.change.epoch > 0
     names.put("a.test", good("127.0.0.2"))

@@ -33,9 +33,9 @@ def test_json_has_haproxys_shape(peer: str) -> None:
 
 def test_values_given_and_values_known() -> None:
     lines = show_info(OLD, INFO).splitlines()
-    assert lines[:4] == ["Name: risefall", "Version: 2.6.12", "Release_date: 2026/10/17", "Nbthread: 1"]
+    assert lines[:4] == ["Name: HAProxy", "Version: 2.6.12", "Release_date: 2026/10/17", "Nbthread: 1"]
     assert {"Pid: 4711", "Uptime: 1d 1h01m01s", "Uptime_sec: 90061", "Build info: 2.6.12", "CurrConns: 0"} <= set(lines)
-    assert show_info(OLD, {**INFO, "Name": "HAProxy"}).startswith("Name: HAProxy\n")
+    assert show_info(OLD, {**INFO, "Name": "hapee-lb"}).startswith("Name: hapee-lb\n")
     assert "description: a, b" in show_info(OLD, {**INFO, "description": "a, b"})
     assert "6.Pid.1:SGP:u32:4711" in show_info(OLD, INFO, ["typed"]).splitlines()
 

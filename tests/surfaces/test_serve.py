@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import socket
 import stat
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -124,11 +126,11 @@ def test_no_more_clients_than_there_are_places(tmp_path: Path) -> None:
 
     async def story(path: str) -> None:
         first, second = await trio.open_unix_socket(path), await trio.open_unix_socket(path)
-        third = await trio.open_unix_socket(path)
-        async with first, second, third:
+        async with first, second:
             for client in (first, second):
                 await client.send_all(b"prompt\n")
                 assert await client.receive_some() == b"\n> "
+            third = await trio.open_unix_socket(path)
             await third.send_all(b"get weight b1/s2\n")
             await trio.testing.wait_all_tasks_blocked()
             assert select.select([third.socket.fileno()], [], [], 0) == ([], [], [])
@@ -172,10 +174,10 @@ def test_a_shortage_of_descriptors_is_waited_out() -> None:
 
     async def main() -> None:
         scarce = Scarce(errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
-        assert await module._accept(scarce) == "client"  # type: ignore[arg-type, comparison-overlap]
+        assert await module.accept(scarce) == "client"  # type: ignore[arg-type, comparison-overlap]
         assert trio.current_time() - started == pytest.approx(3 * module.PAUSE_S)
         with pytest.raises(OSError, match="no room"):
-            await module._accept(Scarce(errno.EBADF))  # type: ignore[arg-type]
+            await module.accept(Scarce(errno.EBADF))  # type: ignore[arg-type]
 
     clock = trio.testing.MockClock(autojump_threshold=0)
     started = clock.current_time()
@@ -208,6 +210,48 @@ def test_a_full_backlog_is_a_sign_of_life(tmp_path: Path) -> None:
         one.connect(path)
         with pytest.raises(StartError, match="another process serves"):
             remove_stale(path)
+
+
+def test_one_that_is_about_to_listen_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bound and not listening yet, it looks stale; whoever comes meanwhile waits, and finds it served."""
+    path = str(tmp_path / "sock")
+    monkeypatch.setattr(module, "LOCK_PAUSE_S", 0.0)
+    found: list[object] = []
+    chmod = os.chmod
+
+    def second(path: str, mode: int) -> None:
+        chmod(path, mode)
+        looking = threading.Thread(target=look)
+        waits = monkeypatch.context()
+        with waits as patch:
+            tried = threading.Event()
+            patch.setattr(module.time, "sleep", lambda _: tried.set())
+            patch.setattr(module, "LOCK_TRIES", 10**9)
+            looking.start()
+            assert tried.wait(30)
+        threads.append(looking)
+
+    def look() -> None:
+        try:
+            bind(path)
+        except StartError as error:
+            found.append(error)
+
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(module.os, "chmod", second)
+    with bind(path):
+        threads[0].join(30)
+    assert [str(one) for one in found] == [
+        f"{path}: another process serves this socket; stop it or choose another path"
+    ]
+
+
+def test_a_lock_that_cannot_be_had_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOCK_PAUSE_S", 0.0)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with bind(str(tmp_path / "sock")):
+        os.close(folder)
 
 
 def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from risefall.cli.console import Screen
 from risefall.cli.loading import load
 from risefall.cli.options import config_options, json_option
+from risefall.config.haproxy.plan import Loaded
 from risefall.config.text import encodable
 from risefall.engine.names import resolve
 from risefall.engine.native import now_ns
@@ -98,6 +99,16 @@ def exit_code(rows: list[Row]) -> int:
     return 3 if "not checked" in outcomes else 0
 
 
+async def check_all(loaded: Loaded, slots: int) -> list[Once]:
+    """Checks every server of a configuration once. slots: 0 for as many as descriptors allow."""
+    found = await resolve(loaded.addresses())
+    builder = TargetBuilder(loaded.config, loaded.dialect, found, node=socket.gethostname())
+    targets = builder.build(loaded.planned, now_ns=now_ns())
+    return await check_once(
+        targets, slots=slots, bufsize=loaded.config.global_.bufsize, groups=len(loaded.config.proxies) or 1
+    )
+
+
 @click.command("check")
 @config_options
 @json_option
@@ -114,17 +125,8 @@ def command(files: tuple[str, ...], dialect: str, strict: bool, as_json: bool, s
     Example:
       risefall check -f /etc/haproxy/haproxy.cfg
     """
-    loaded = load(files, dialect, strict)
-
-    async def run() -> list[Once]:
-        found = await resolve(loaded.addresses())
-        builder = TargetBuilder(loaded.config, loaded.dialect, found, node=socket.gethostname())
-        targets = builder.build(loaded.planned, now_ns=now_ns())
-        return await check_once(
-            targets, slots=slots or 0, bufsize=loaded.config.global_.bufsize, groups=len(loaded.config.proxies) or 1
-        )
-
-    rows = [row for outcome in trio.run(run) for row in rows_of(outcome)]
+    outcomes = trio.run(check_all, load(files, dialect, strict), slots or 0)
+    rows = [row for outcome in outcomes for row in rows_of(outcome)]
     if as_json:
         for row in rows:
             click.echo(msgspec.json.encode(row))

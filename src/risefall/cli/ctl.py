@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from risefall.cli import ctl_change, ctl_raw, ctl_show, ctl_wait
+from risefall.cli import ctl_change, ctl_preflight, ctl_raw, ctl_reload, ctl_show, ctl_wait
 from risefall.cli.ctl_peers import socket_option
 from risefall.cli.options import duration_s
 
@@ -30,6 +30,13 @@ def command(sockets: tuple[str, ...], timeout_s: float) -> None:
     """
 
 
-SUBCOMMANDS = (*ctl_change.COMMANDS, ctl_show.show, ctl_wait.wait, ctl_raw.raw)
+SUBCOMMANDS = (
+    *ctl_change.COMMANDS,
+    ctl_show.show,
+    ctl_wait.wait,
+    ctl_preflight.preflight,
+    ctl_reload.reload,
+    ctl_raw.raw,
+)
 for each in SUBCOMMANDS:
     command.add_command(each)

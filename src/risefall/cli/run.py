@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 
@@ -10,7 +11,19 @@ import trio
 
 from risefall.cli.loading import load
 from risefall.cli.options import config_options, duration_s, json_option
+from risefall.daemon.keeping import usual_folder
 from risefall.daemon.service import Options, Service
+from risefall.surfaces.client import parse_place
+
+
+def sockets(context: click.Context, option: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuses what is no runtime socket."""
+    for name in names:
+        try:
+            parse_place(name)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return names
 
 
 @click.command("run")
@@ -35,12 +48,33 @@ from risefall.daemon.service import Options, Service
     help="checks under way at once; by default as many as descriptors allow",
 )
 @click.option(
+    "--serve",
+    type=click.Choice(["none", "config"]),
+    default="none",
+    show_default=True,
+    help="config: open its stats sockets and its monitor-uri binds too; inherited ones (fd@) always are",
+)
+@click.option(
+    "--state-dir",
+    metavar="DIR|none",
+    default="",
+    help="what is kept over restarts; by default $RISEFALL_STATE_DIR, systemd's StateDirectory, /var/lib/risefall or ~/.local/state/risefall",
+)
+@click.option(
     "--socket",
     "socket_path",
     metavar="PATH|fd@N",
     default="",
     help="the runtime socket; by default systemd's LISTEN_FDS, $RISEFALL_SOCKET, else /run/risefall/run.sock",
 )
+@click.option(
+    "--push",
+    metavar="SOCKET",
+    multiple=True,
+    callback=sockets,
+    help="set the servers of this HAProxy through its runtime socket (PATH or HOST:PORT, level admin); repeatable",
+)
+@click.option("--push-only", metavar="BACKEND", multiple=True, help="push the servers of this backend only; repeatable")
 def command(
     files: tuple[str, ...],
     dialect: str,
@@ -52,6 +86,10 @@ def command(
     workers: int,
     slots: int | None,
     socket_path: str,
+    state_dir: str,
+    serve: str,
+    push: tuple[str, ...],
+    push_only: tuple[str, ...],
 ) -> None:
     """Checks every server for ever, as HAProxy would, and tells what changes.
 
@@ -69,10 +107,20 @@ def command(
         slots=slots or 0,
         as_json=as_json,
         socket_path=socket_path,
+        serve_config=serve == "config",
+        state_dir="" if state_dir == "none" else state_dir or usual_folder(os.environ),
+        push=push,
+        push_only=push_only,
     )
+    loaded = load(files, dialect, strict)
+    for name in sorted(set(push_only) - {proxy.name for proxy in loaded.config.proxies}):
+        raise click.UsageError(f"--push-only {name}: there is no such backend")
     again = None if "-" in files else partial(load, files, dialect, strict)
-    service = Service(load(files, dialect, strict), options, again)
+    service = Service(loaded, options, again)
+    del loaded
     trio.run(service.run)
+    for line in service.last_words:
+        click.echo(f"risefall: {line}", err=True)
     if log != "none" or stats:
         click.echo(service.summary(), err=True)
     sys.exit(service.exit_code)

@@ -11,12 +11,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+import msgspec
+
+from risefall.config.haproxy.fronts import read_fronts
 from risefall.config.haproxy.model import Family
 from risefall.config.haproxy.plan import Loaded
 from risefall.daemon.assemble import Seed
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Crew, now_ms
 from risefall.daemon.placed import Placed, begin, made_of
+from risefall.daemon.serving import Wanted
 from risefall.daemon.wishes import Sections, sections_of, tallies_of
 from risefall.engine.marks import check_mark
 from risefall.engine.names import Found, Unresolved, key_of
@@ -31,8 +35,10 @@ ProxyKey = tuple[str, str]
 class Draft:
     """What a configuration comes to. The tree and the plan may go once it is made, `targets` once the checks are placed."""
 
-    def __init__(self, loaded: Loaded, found: Found, groups: Groups, *, node: str, first_ns: int) -> None:
-        """first_ns: when the first check is due, on the engine's clock. Raises: StartError for names without an address."""
+    def __init__(
+        self, loaded: Loaded, found: Found, groups: Groups, *, node: str, first_ns: int, serve: bool = False
+    ) -> None:
+        """serve: frontends are to be served as well. first_ns: when the first check is due, on the engine's clock. Raises: StartError for names without an address."""
         config = loaded.config
         self.proxies: list[ProxyKey] = [(proxy.kind, proxy.name) for proxy in config.proxies]
         self.groups = groups.plan(self.proxies)
@@ -47,7 +53,9 @@ class Draft:
         self.node = config.global_.node or node
         self.description = config.global_.description
         self.stats_timeout_s = config.global_.stats_timeout_ms / 1000
-        self.bufsize = config.global_.bufsize
+        self.serving = Wanted(
+            tuple(read_fronts(config)) if serve else (), config.global_.stats_sockets, self.stats_timeout_s
+        )
         self.why_not: dict[int, str] = {}
         self.notes: list[str] = list(self._note_unchecked())
         self.telling = [
@@ -144,13 +152,17 @@ def checks_of(loaded: Loaded) -> int:
     return sum(one.check + one.agent for one in loaded.planned)
 
 
-def place_all(crew: Crew, draft: Draft) -> Placed:
-    """Gives all checks of the first configuration to the workers. Before they start."""
+def place_all(crew: Crew, draft: Draft, first_ns: int) -> Placed:
+    """Gives all checks of the first configuration to the workers. Before they start.
+
+    first_ns: when the first check is due; those of the draft count from 0.
+    """
     placed = Placed(len(crew.workers.engines), len(draft.targets))
     for index, target in enumerate(draft.targets):
         for which in (HEALTH, AGENT):
             if (told := made_of(target, which)) is not None:
-                made, reach = told
+                (program, spec), reach = told
+                made = program, msgspec.structs.replace(spec, first_ns=spec.first_ns + first_ns)
                 mark = draft.marks[index << 1 | which]
                 check = begin(crew.workers, placed, crew.outside, index, which, made, reach=reach, mark=mark)
                 assert check is not None, "the threads do not run yet: nothing can be full"

@@ -12,7 +12,10 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import msgspec
+
 from risefall.config.haproxy.model import Family
+from risefall.daemon.figures import Known
 from risefall.daemon.orders import Orders
 from risefall.daemon.placed import Placed, begin, check_of, key_of, made_of
 from risefall.daemon.report import Report
@@ -20,6 +23,8 @@ from risefall.engine.native import Change, Endpoint, Program, Record, now_ns
 from risefall.engine.outside import Outside
 from risefall.engine.targets import Target
 from risefall.engine.workers import CheckId, Workers
+from risefall.state.aims import aim_of
+from risefall.state.carrying import all_of
 from risefall.state.exchange import Aim, CheckChange, CheckResult
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, HEALTH, Op
@@ -44,11 +49,6 @@ def endpoint_of(aim: Aim) -> Endpoint:
 LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def inet(address: bytes, port: int) -> Endpoint:
-    """An address in network order as the engine takes it."""
-    return Endpoint(4 if len(address) == 4 else 6, address, port)
-
-
 def change_of(change: CheckChange) -> Change:
     """An order of `state` as the engine takes it."""
     return Change(
@@ -60,8 +60,8 @@ def change_of(change: CheckChange) -> Change:
         state_text=change.state_text,
         weight=change.weight,
         touched=change.touched,
-        to=endpoint_of(change.aim) if change.aim is not None else inet(*change.to) if change.to is not None else None,
-        keep_pace=change.aim is not None,
+        to=endpoint_of(change.aim) if change.aim is not None else None,
+        keep_pace=not change.at_once,
     )
 
 
@@ -73,6 +73,8 @@ class Crew:
         self.orders = Orders()
         self.outside = Outside(self._facts)
         self.facts_of: Callable[[CheckId], tuple[str, int, int, bool]] | None = None
+        self.listeners: list[Callable[[Effects], None]] = []
+        """Who else hears of every change, such as those that push it to a HAProxy."""
 
     def end(self, check: CheckId) -> None:
         """Ends a check."""
@@ -115,10 +117,21 @@ class Join:
         """Tells a check what its request says of its server (`http-check send-state`)."""
         self.order(index, HEALTH, CheckChange(state_text=state_text(self.fleet.servers[index]), touched=False))
 
-    def record(self, index: int, which: int) -> Record | None:
-        """The engine's figures of one check."""
-        check = self.placed.check_id(index, which)
-        return None if check is None else self.workers.engines[check.worker].snapshot([check.handle])[0]
+    def tell_all(self, index: int, which: int | None = None, *, aims: bool = False) -> None:
+        """Tells the checks of a server, or one of them, all that the engine may not know. aims: also where they go."""
+        server = self.fleet.servers[index]
+        for each, check in ((HEALTH, server.health), (AGENT, server.agent)):
+            if check is None or which not in (None, each):
+                continue
+            change = all_of(self.fleet, index, each)
+            if (aims or server.moved) and (aim := aim_of(server, each)) is not None:
+                change = msgspec.structs.replace(change, aim=aim)
+            self.order(index, each, change)
+
+    @property
+    def record(self) -> Known:
+        """The engine's figures of one check, or of many."""
+        return Known(self.placed, self.workers)
 
     # --- servers that come and go ---------------------------------------------------------------------------
 
@@ -153,6 +166,8 @@ class Join:
         for line in effects.lines:
             self.report.line(line.proxy, line.level, line.text)
         self.report.states(self.fleet, effects.changed)
+        for tell in self._crew.listeners:
+            tell(effects)
 
     def order(self, index: int, which: int, change: CheckChange) -> None:
         """Tells one check what it must know; nothing where the engine has none."""
@@ -163,7 +178,8 @@ class Join:
         if made.to is not None:
             self.outside.move(key_of(check), made.to)
         if change.observed is not None:
-            self._orders.send(partial(self.workers.observed, check, change.observed.ceiling, change.observed.text))
+            told = change.observed
+            self._orders.send(partial(self.workers.observed, check, told.ceiling, told.text, again=told.again))
             return
         self._orders.send(partial(self.workers.command, check, made))
         if change.send is not None:

@@ -7,6 +7,7 @@ reload. So the engines' own tags are not used: news are known by worker and hand
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator, Sequence
 
 from risefall.engine.native import CheckSpec, Handle, Program
 from risefall.engine.outside import Outside, Reach
@@ -45,6 +46,14 @@ class Placed:
         if at >= len(self._handles) or not self._handles[at]:
             return None
         return CheckId(self._workers[at], Handle(self._handles[at]))
+
+    def places(self, indices: Sequence[int], which: int) -> Iterator[tuple[int, Handle]]:
+        """Worker and handle of that check of each server, without an object each; handle 0 where the engine has none."""
+        handles, workers = self._handles, self._workers
+        last = len(handles)
+        for index in indices:
+            at = index << 1 | which
+            yield (workers[at], Handle(handles[at])) if at < last else (0, Handle(0))
 
     def find(self, check: CheckId) -> tuple[int, int] | None:
         """Server and which of its checks; None for a check that is gone."""

@@ -20,17 +20,17 @@ from risefall.daemon.join import Crew, Join, now_ms
 from risefall.daemon.placed import Placed, begin, made_of
 from risefall.daemon.report import Report
 from risefall.engine.workers import CheckId
-from risefall.state.aims import aim_of
-from risefall.state.carrying import all_of, carry, carry_proxy, unlink
+from risefall.state.carrying import carry_proxy
 from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, HEALTH, ProxyState, ServerState
+from risefall.state.succession import succeed
 
 RETRY_S = 0.005
 SLICE = 500
 """Checks that are handed over before other tasks get their turn."""
 
 
-class Tally(msgspec.Struct):
+class Moves(msgspec.Struct):
     """What a reload came to, by servers."""
 
     same: int = 0
@@ -124,58 +124,44 @@ class Heir:
 
     # --- the step -----------------------------------------------------------------------------------------
 
-    def take_over(self, old: Join, old_marks: array[int], old_proxies: Sequence[ProxyKey], crew: Crew, report: Report) -> tuple[Join, Tally]:  # fmt: skip
+    def take_over(self, old: Join, old_marks: array[int], old_proxies: Sequence[ProxyKey], crew: Crew, report: Report) -> tuple[Join, Moves]:  # fmt: skip
         """Exchanges the fleet. Never waits."""
-        tally = Tally()
-        new_marks = self.draft.seed.marks
-        stale = self._carry(old.fleet, old_marks, new_marks, tally)
         before = {key: old.fleet.proxies[place] for place, key in enumerate(old_proxies)}
         for key, proxy in zip(self.draft.proxies, self.proxies, strict=True):
             if key in before:
                 carry_proxy(before[key], proxy)
-        fleet = Fleet(self.proxies, self.servers, old.fleet.dialect, now_ms())
+        marks = self.draft.seed.marks
+        made = succeed(
+            old.fleet,
+            self.proxies,
+            self.servers,
+            self.matched,
+            lambda was, now: old_marks[was] == marks[now],
+            self.draft.follows,
+            now_ms(),
+        )
+        fleet = made.fleet
         join = Join(fleet, crew, report, self.placed, self.draft.groups, self.draft.grower.agent_program)
-        self._tell(join, stale)
+        self._count_on(old, fleet)
+        self._tell(join, made.stale)
         self._end_the_rest(old, crew)
-        tally.dynamic = sum(server.dynamic and not server.gone for server in old.fleet.servers)
-        tally.removed = old.fleet.count - tally.same - tally.changed - tally.dynamic
-        return join, tally
+        dynamic = sum(server.dynamic and not server.gone for server in old.fleet.servers)
+        removed = old.fleet.count - made.same - made.changed - dynamic
+        return join, Moves(made.same, made.changed, made.added, removed, dynamic)
 
-    def _carry(self, old: Fleet, old_marks: array[int], new_marks: array[int], tally: Tally) -> set[int]:
-        """Returns the servers of which C may not know what they are."""
-        stale: set[int] = set()
-        for index, before in enumerate(self.matched):
-            new = self.servers[index]
-            if before < 0:
-                tally.added += 1
-                continue
-            was = old.servers[before]
-            if old_marks[before] == new_marks[index]:
-                was.proxy, was.tracks, was.trackers = new.proxy, new.tracks, new.trackers
-                self.servers[index] = was
-                tally.same += 1
-            else:
-                carry(was, new, follows=index in self.draft.follows)
-                stale.add(index)
-                tally.changed += 1
-        for index, server in enumerate(self.servers):
-            if server.tracks >= 0 or server.admin:
-                unlink(server)
-                if server.agent is not None:
-                    stale.add(index)
-        return stale
+    def _count_on(self, old: Join, fleet: Fleet) -> None:
+        """The failures of a check that is made in another way now count on from those of the old one."""
+        for index, which, _ in self.added:
+            server, before = fleet.servers[index], self.matched[index]
+            check = server.agent if which == AGENT else server.health
+            record = old.record(before, which) if before >= 0 else None
+            if check is not None and record is not None:
+                check.fails_before -= record.fails
 
     def _tell(self, join: Join, stale: set[int]) -> None:
         added = {(index, which) for index, which, _ in self.added}
         for index, which in sorted(added | {(index, which) for index in stale for which in (HEALTH, AGENT)}):
-            server = join.fleet.servers[index]
-            check = server.agent if which == AGENT else server.health
-            if check is None:
-                continue
-            change = all_of(join.fleet, index, which)
-            if (index, which) in added and server.moved and (aim := aim_of(server, which)) is not None:
-                change = msgspec.structs.replace(change, aim=aim)
-            join.order(index, which, change)
+            join.tell_all(index, which)
 
     def _end_the_rest(self, old: Join, crew: Crew) -> None:
         """Checks that are made no more, or in another way."""

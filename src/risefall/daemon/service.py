@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -29,10 +30,14 @@ from risefall.daemon.draft import Draft, Groups, ProxyKey, checks_of, place_all
 from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Crew, Join, now_ms
+from risefall.daemon.keeping import Keeper, Kept, restore
 from risefall.daemon.notify import Given, Notifier, Pulse, take_environment, tell_alive, tell_status
 from risefall.daemon.overview import Row, down_of, rows_of
-from risefall.daemon.reload import Heir
+from risefall.daemon.placed import Placed
+from risefall.daemon.reload import Heir, Moves
 from risefall.daemon.report import Following, Report
+from risefall.daemon.server_states import Rows, apply_rows, read_rows
+from risefall.daemon.serving import Serving
 from risefall.daemon.wishes import Sections
 from risefall.engine.names import Found, resolve
 from risefall.engine.native import Record, Statistics, now_ns
@@ -48,6 +53,9 @@ from risefall.surfaces.info import Value
 from risefall.surfaces.resolvers import Tally
 from risefall.surfaces.serve import INHERITED, inherited, serve
 
+if TYPE_CHECKING:
+    from risefall.daemon.push import Push
+
 LEAD_NS = 20_000_000
 LEAD_PER_CHECK_NS = 30_000
 """The first check is due after what it takes to hand all of them to the engine."""
@@ -61,6 +69,8 @@ class Options(msgspec.Struct, frozen=True):
     """How to run. log: `config`, `stderr` or `none`. span_s: end after it. stats_s: tell figures so often.
 
     slots: checks under way at once, 0 for as many as descriptors allow. socket_path: "" for the usual place.
+    serve_config: also what the configuration itself opens: stats sockets and monitor-uri. state_dir: where the state is kept over restarts, "" for nowhere.
+    push: runtime sockets of HAProxys whose servers are set from here. push_only: of these backends; all where empty.
     """
 
     log: str = "config"
@@ -71,6 +81,10 @@ class Options(msgspec.Struct, frozen=True):
     as_json: bool = False
     runtime_socket: bool = True
     socket_path: str = ""
+    state_dir: str = ""
+    serve_config: bool = False
+    push: tuple[str, ...] = ()
+    push_only: tuple[str, ...] = ()
 
 
 class Service:
@@ -103,12 +117,15 @@ class Service:
         self._given = Given()
         self._socket_paths: list[str] = []
         self._notifier = Notifier("")
+        self._push: Push | None = None
         self._orders = 0
         self._marks: array[int]
         self._proxies: Sequence[ProxyKey]
         self._grower: Grower
         self._groups: Groups
         self._crew: Crew
+        self._keeper: Keeper
+        self._serving: Serving
         self._nursery: trio.Nursery
         self.join: Join
         self.report: Report
@@ -157,20 +174,24 @@ class Service:
             groups=len(config.proxies) or 1,
         ) as workers:
             self._groups = Groups(workers.groups)
-            first_ns = now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS
-            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=first_ns)
+            draft = Draft(loaded, found, self._groups, node=self._node, first_ns=0, serve=options.serve_config)
             # in a thread, since log targets may be names that have to be looked up
             self.report = await trio.to_thread.run_sync(partial(Report, config, options.log, as_json=options.as_json))
             self._crew = Crew(workers)
-            placed = place_all(self._crew, draft)
+            rows, notes = await trio.to_thread.run_sync(read_rows, config)
+            placed = place_all(self._crew, draft, now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS)
             draft.forget_targets()
             del loaded, config, found  # the tree and the plan have done their work
             self._loaded = None
             gc.collect()
-            fleet = draft.seed.grow()
-            self.join = Join(fleet, self._crew, self.report, placed, draft.groups, draft.grower.agent_program)
-            for index in draft.telling:
-                self.join.tell_state(index)
+            self._serving = Serving(
+                self, lambda: self.fleet, self.report.say, self._socket_fault, whole=options.serve_config
+            )
+            self._keeper = Keeper(options.state_dir, version("risefall"), self.report.say)
+            await trio.to_thread.run_sync(self._keeper.open)
+            self._begin(draft, placed, await trio.to_thread.run_sync(self._keeper.load), rows)
+            for note in notes:
+                self.report.say(note)
             self._take(draft)
             resolving = await trio.to_thread.run_sync(self._make_resolving, draft.sections)
             settle_memory()
@@ -181,6 +202,7 @@ class Service:
                         nursery.start_soon(box.run)
                     if options.runtime_socket:
                         await self._open_sockets(nursery, draft.stats_timeout_s)
+                    await self._serving.follow(draft.serving, nursery)
                     del draft
                     workers.start()
                     for worker in range(options.workers):
@@ -190,6 +212,9 @@ class Service:
                     nursery.start_soon(self._tick)
                     nursery.start_soon(self._run_resolving, resolving)
                     nursery.start_soon(self._reload_when_asked)
+                    nursery.start_soon(self._keeper.run, self._news, lambda: self.join)
+                    for task in self._make_pushing():
+                        nursery.start_soon(task)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)
                     await nursery.start(self._signals, nursery.cancel_scope)
@@ -208,7 +233,25 @@ class Service:
             finally:
                 self._notifier.tell("STOPPING=1", "STATUS=ending")
                 self._last = workers.statistics()
+                self._keeper.write_now(self.join)
+                self._keeper.close()
                 self.report.close()
+
+    def _begin(self, draft: Draft, placed: Placed, kept: tuple[int, Kept] | None, rows: Rows) -> None:
+        """The first fleet; what was kept of an earlier run goes on, and rows of HAProxy's server-state files."""
+        proxies, servers = draft.seed.proxies(), draft.seed.servers()
+        known: list[int] = []
+        if kept is not None:
+            known = restore(kept[1], kept[0], draft.proxies, proxies, servers, draft.follows)
+            self._keeper.tell(kept[1], len(known))
+        fleet = Fleet(proxies, servers, self._dialect, now_ms())
+        self.join = Join(fleet, self._crew, self.report, placed, draft.groups, draft.grower.agent_program)
+        for index in draft.telling:
+            self.join.tell_state(index)
+        for index in known:
+            self.join.tell_all(index)
+        for note in apply_rows(self.join, rows, set(known)):
+            self.report.say(note)
 
     def _take(self, draft: Draft) -> None:
         """What a configuration has to say besides its servers."""
@@ -245,6 +288,19 @@ class Service:
             tally = self._tallies.setdefault(settings.name, Tally(settings.name))
             made.append(Resolver(settings, wishes, self.join, self.report, tally).run)
         return made
+
+    def _make_pushing(self) -> list[Callable[[], Awaitable[None]]]:
+        """A task for each HAProxy whose servers are set from here."""
+        if not self._options.push:
+            return []
+        from risefall.daemon.push import Push
+        from risefall.daemon.wanted import Wanted
+
+        wanted = Wanted(lambda: self.fleet, lambda index, which: self.record(index, which), self._options.push_only)
+        self._push = Push(self._options.push, wanted, self.report.say)
+        self._crew.listeners.append(self._push.changed)
+        self._on_reload.append(self._push.reloaded)
+        return [pusher.run for pusher in self._push.pushers]
 
     async def _run_resolving(self, tasks: Sequence[Callable[[], Awaitable[None]]]) -> None:
         """Asks name servers for one configuration, until a reload ends it."""
@@ -284,16 +340,17 @@ class Service:
             del loaded, found
             await heir.hand_over(self._crew)
             with trio.CancelScope(shield=True):
-                return await self._exchange(heir, following)
+                tally = await self._exchange(heir, following)
+            return tally.text()
         finally:
             gc.enable()
             self._growing = True
 
     def _make_heir(self, loaded: Loaded, found: Found) -> Heir:
-        draft = Draft(loaded, found, self._groups, node=self._node, first_ns=now_ns())
+        draft = Draft(loaded, found, self._groups, node=self._node, first_ns=now_ns(), serve=self._options.serve_config)
         return Heir(draft, self.join, self._proxies, self._options.workers)
 
-    async def _exchange(self, heir: Heir, following: Following) -> str:
+    async def _exchange(self, heir: Heir, following: Following) -> Moves:
         self._asking.cancel()
         for worker in range(self._options.workers):
             while handled := self.join.drain(worker):
@@ -305,10 +362,11 @@ class Service:
         for taken in self._on_reload:
             taken()
         sections = draft.sections
+        await self._serving.follow(draft.serving, self._nursery)
         del heir, draft
         self._nursery.start_soon(self._run_resolving, await trio.to_thread.run_sync(self._make_resolving, sections))
         await trio.to_thread.run_sync(settle_memory)
-        return tally.text()
+        return tally
 
     async def _reload_when_asked(self) -> None:
         """SIGHUP reloads; one that comes meanwhile makes it be done once more."""
@@ -435,15 +493,15 @@ class Service:
         self.join.forget(index)
 
     def sockets(self) -> Sequence[tuple[str, Level]]:
-        return [(path, Level.ADMIN) for path in self._socket_paths]
+        return [*((path, Level.ADMIN) for path in self._socket_paths), *self._serving.sockets()]
 
     def info(self) -> Mapping[str, Value]:
         """Values of `show info`; what belongs to proxying is left at its default."""
         uptime = int(time.monotonic() - self._started_s)
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return {
-            "Name": "risefall",
             "Version": version("risefall"),
+            "Build info": f"risefall {version('risefall')}",
             "Nbthread": self._options.workers,
             "Pid": os.getpid(),
             "Uptime_sec": uptime,
@@ -483,6 +541,11 @@ class Service:
         if self._by_signal == signal.SIGINT:
             return 130
         return 1 if self._by_signal is None and self.down() else 0
+
+    @property
+    def last_words(self) -> list[str]:
+        """What happened at the end that an operator should know."""
+        return self._push.last_words if self._push is not None else []
 
     def summary(self) -> str:
         """A few words at the end: how many checks, how late, how long."""

@@ -6,11 +6,10 @@ import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from risefall.config.haproxy.model import Address, Family, Resolvers, is_service
+from risefall.config.haproxy.model import Family, Resolvers, is_service
 from risefall.config.haproxy.resolvers import implied
 from risefall.engine.targets import Target
 from risefall.state.answers import Kind
-from risefall.state.moving import Follows
 from risefall.state.resolution import Wish
 from risefall.surfaces.resolvers import Tally
 
@@ -40,21 +39,7 @@ def wish_of(index: int, target: Target) -> Wish:
         networks=tuple(ipaddress.ip_network(text) for text in settings.resolve_net),
         dup_ip=settings.resolve_dup_ip,
         ignore_weight=settings.resolve_ignore_weight,
-        follows=Follows(
-            health=followed_port(own, planned.check_addr, planned.check_port, settings.port),
-            agent=followed_port(own, planned.agent_addr, planned.agent_port, settings.agent_port or settings.port),
-        ),
     )
-
-
-def followed_port(own: Address, to: Address | None, port: int, said: int) -> int | None:
-    """The port of a check that goes to the server's own address: 0 for the server's, None for a check that goes elsewhere.
-
-    said: the port that the server line gives the check, 0 for none.
-    """
-    if to is not own:
-        return None
-    return 0 if port == own.port and not said else port
 
 
 def tallies_of(known: Mapping[str, Resolvers]) -> dict[str, Tally]:

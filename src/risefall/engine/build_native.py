@@ -18,13 +18,14 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parents[3]
 NATIVE = ROOT / "native"
 MARKED = re.compile(r"/\* cffi: begin[^\n]*\n(.*?)/\* cffi: end \*/", re.DOTALL)
+HEADERS = ("risefall.h", "answer.h")
 NOT_IN_MODULE = {"track.c"}
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
 
 
 def declarations() -> str:
-    """The parts of the public header that cffi is to know."""
-    return "\n".join(MARKED.findall((NATIVE / "risefall.h").read_text()))
+    """The parts of the public headers that cffi is to know."""
+    return "\n".join(part for name in HEADERS for part in MARKED.findall((NATIVE / name).read_text()))
 
 
 def has_header(header: str) -> bool:
@@ -57,7 +58,7 @@ def build() -> FFI:
     sources = sorted(path for path in NATIVE.glob("*.c") if path.name not in NOT_IN_MODULE)
     ffi.set_source(
         "risefall.engine._native",
-        '#include "risefall.h"',
+        "".join(f'#include "{name}"\n' for name in HEADERS),
         sources=[os.path.relpath(path, ROOT) for path in sources],
         include_dirs=[os.path.relpath(NATIVE, ROOT)],
         depends=[os.path.relpath(path, ROOT) for path in NATIVE.glob("*.h")],

@@ -142,6 +142,16 @@ def make_names(args: Args) -> list[Op]:
     return [Op(lib.RF_FETCH_HDR_NAMES, text=args.text(0) if args.has(0) else b",")]
 
 
+def make_srv_is_up(args: Args) -> list[Op]:
+    """Of the server that is checked; what others are, its check does not know."""
+    backend, slash, server = args.string(0).rpartition("/")
+    own_backend, own_server = args.program.own
+    args.program.names_own = True
+    if (backend if slash else own_backend, server) != (own_backend, own_server):
+        raise NotChecked(f"'srv_is_up({args.string(0)})': only of the server that is checked")
+    return [Op(lib.RF_FETCH_UP)]
+
+
 def undefined(kind: Kind) -> Sample:
     return Sample(lambda args: UNDEFINED, Kind.ANY, kind)
 
@@ -171,6 +181,7 @@ FETCHES = {
     "srv_id": fact("srv_id", Kind.INT),
     "be_name": fact("be_name"),
     "be_id": fact("be_id", Kind.INT),
+    "srv_is_up": Sample(make_srv_is_up, Kind.ANY, Kind.BOOL, 1, 1),
     "src": undefined(Kind.TEXT),
     "dst": undefined(Kind.TEXT),
     "src_port": undefined(Kind.INT),

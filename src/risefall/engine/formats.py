@@ -54,8 +54,17 @@ WITHOUT_HEX = frozenset(("s", "b", "f", "ft", "H", "ID", "hr", "hs", "sslc", "ss
 class Formats:
     """Shared by all rules of one program: its variables by number, and the facts of a server that it reads."""
 
-    def __init__(self, env: Mapping[bytes, bytes] | None = None) -> None:
-        """env: what `env(NAME)` reads; None: the environment of this process."""
+    def __init__(
+        self, env: Mapping[bytes, bytes] | None = None, *, unique_id: str = "", own: tuple[str, str] = ("", "")
+    ) -> None:
+        """env: what `env(NAME)` reads; None: the environment of this process.
+
+        unique_id: what `unique-id` is made of. own: backend and server that are checked.
+        """
+        self._unique_id = unique_id
+        self.own = own
+        self.names_own = False
+        """Whether something was made of `own`, so that it fits no other server."""
         self.facts: list[str] = []
         """Names of the texts that every server has to give, in the order of their numbers."""
         self._env = os.environb if env is None else env
@@ -101,12 +110,28 @@ class Formats:
         match piece:
             case Text():
                 return text_op(raw(piece.text))
+            case Expression() if piece.fetch.name == "unique-id":
+                if piece.converters:
+                    raise NotChecked("'unique-id' with converters is not supported")
+                return self._unique()
             case Expression():
                 return [*self._expression(piece), Op(lib.RF_OP_EMIT, emitted(piece.flags))]
             case Variable():
                 return self._log_variable(piece)
 
+    def _unique(self) -> list[Op]:
+        """The value of `unique-id`: another one for each request; nothing without a format."""
+        made, self._unique_id = self._unique_id, ""  # a format that names itself ends there
+        try:
+            return self.format(made, "unique-id-format") if made else []
+        finally:
+            self._unique_id = made
+
     def _log_variable(self, variable: Variable) -> list[Op]:
+        if variable.name == "ID" and self._unique_id:
+            if emitted(variable.flags):
+                raise NotChecked("'%ID' in quotes is not supported")
+            return self._unique()
         if variable.name not in LOG_VARIABLES:
             raise NotChecked(f"the log variable '%{variable.name}' is not supported")
         if variable.flags & Flags.HEX.value and variable.name not in WITHOUT_HEX:

@@ -52,6 +52,7 @@ MATCHES = {
     Match.REG: lib.RF_MATCH_REG,
 }
 CRLF = b"\r\n"
+ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*")
 
 
 def is_plain(ops: list[Op]) -> bool:
@@ -102,6 +103,10 @@ def length_ops(body: list[Op], always: bool) -> list[Op]:
 def request_ops(rule: HttpSendRule, send_state: bool, formats: Formats) -> list[Op]:
     """What HAProxy writes for one `http-check send`: names in lower case, its own headers last (spec §3.8)."""
     uri = formats.format(rule.uri, "http-check send uri-lf") if rule.uri_lf else text_op(raw(rule.uri))
+    host = next((header.value for header in rule.headers if header.name.lower() == "host"), "")
+    if host and not rule.uri_lf and (absolute := ABSOLUTE.match(rule.uri)):  # the Host header is the authority
+        authority = formats.format(host, "http-check send hdr host")
+        uri = [*text_op(raw(absolute[1])), *authority, *text_op(raw(rule.uri[absolute.end() :]))]
     body = formats.format(rule.body, "http-check send body-lf") if rule.body_lf else text_op(raw(rule.body))
     modern = VERSION_11.fullmatch(rule.version) is not None
     version = b"HTTP/1.1" if modern else raw(rule.version)

@@ -46,6 +46,7 @@ class NativeRule(msgspec.Struct):
     layers: int = 0
     min_recv: int = -1
     variable: int = 0
+    conditions: int = 0
     format: Sequence[Op] = ()
     name_format: Sequence[Op] = ()
     value_format: Sequence[Op] = ()
@@ -63,7 +64,7 @@ class NativeRule(msgspec.Struct):
 
 NUMBERS = (
     "kind", "step", "flags", "expect", "port", "name_match", "value_match", "ok_status", "error_status", "tout_status",
-    "layers", "min_recv", "variable",
+    "layers", "min_recv", "variable", "conditions",
 )  # fmt: skip
 FORMATS = ("format", "name_format", "value_format", "on_success", "on_error", "status_code")
 TEXTS = ("pattern", "name", "value", "comment", "address", "sni", "alpn")

@@ -16,6 +16,7 @@ from typing import Any, NewType, Self
 import msgspec
 
 from risefall.engine._native import ffi, lib
+from risefall.engine.figures import FIGURES
 from risefall.errors import NativeError
 from risefall.state.exchange import AdminWord, CheckResult, WeightKind
 from risefall.status import Status, Verdict
@@ -545,9 +546,9 @@ class Engine:
         """Tells a group's total weight; false when the queue is full just now."""
         return bool(lib.rf_group_weight(self._pointer, group, total_weight) == lib.RF_OK)
 
-    def observed(self, check: Handle, ceiling: int, text: bytes) -> bool:
+    def observed(self, check: Handle, ceiling: int, text: bytes, *, again: bool = False) -> bool:
         """What traffic did to a check; see `rf_observed`. False when the queue is full just now."""
-        return bool(lib.rf_observed(self._pointer, check, ceiling, text, len(text)) == lib.RF_OK)
+        return bool(lib.rf_observed(self._pointer, check, ceiling, again, text, len(text)) == lib.RF_OK)
 
     def report(self, check: Handle, run: int, probe: Probe) -> bool:
         """Brings the end of an outside check's run; false when the queue is full just now."""
@@ -594,6 +595,13 @@ class Engine:
         records = ffi.new("rf_record[]", len(checks))
         lib.rf_snapshot(self._pointer, handles, len(checks), records)
         return [read_record(records[i]) for i in range(len(checks))]
+
+    def figures(self, checks: Sequence[Handle]) -> list[tuple[Any, ...]]:
+        """What the records of many checks show, without an object each: values in the order of `figures.FIELDS`."""
+        handles = ffi.new("uint64_t[]", list(checks))
+        records = ffi.new("rf_record[]", len(checks))
+        lib.rf_snapshot(self._pointer, handles, len(checks), records)
+        return list(FIGURES.iter_unpack(ffi.buffer(records)))
 
     def statistics(self) -> Statistics:
         """Counters and histograms since the start."""

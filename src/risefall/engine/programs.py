@@ -30,6 +30,7 @@ class Compiled(msgspec.Struct, frozen=True):
 
     facts: names of the texts of the server's site, in order (`targets.fact_text`). host: the Host that its first request
     names in plain text, or nothing. connects: whether it has connect rules of its own. external: it is a process.
+    own: backend and server, where it fits these alone.
     """
 
     program: native.Program
@@ -37,6 +38,7 @@ class Compiled(msgspec.Struct, frozen=True):
     host: str = ""
     connects: bool = False
     external: bool = False
+    own: tuple[str, ...] = ()
 
 
 def agent_rules(send: str) -> list[NativeRule]:
@@ -54,6 +56,7 @@ def dialect_flags(dialect: Dialect) -> int:
         "bare_comment": lib.RF_PROG_BARE_COMMENT,
         "hex_pattern": lib.RF_PROG_HEX_PATTERN,
         "spop_capabilities": lib.RF_PROG_SPOP_CAPABILITIES,
+        "comment_captures": lib.RF_PROG_CAPTURES,
     }
     return sum(bit for name, bit in bits.items() if getattr(dialect, name))
 
@@ -69,22 +72,30 @@ class Compiler:
         self.flags = dialect_flags(dialect)
         self.bufsize = bufsize
         self._found: Found = found or {}
-        self._made: dict[tuple[str, int | str], Compiled | NotChecked] = {}
+        self._made: dict[tuple[str, object], Compiled | NotChecked] = {}
         self._kept: list[RuleSet] = []  # keeps ids of `_made` from being used again
 
-    def health(self, rules: RuleSet) -> Compiled:
-        """The program of a rule set. Raises NotChecked."""
-        key = ("health", id(rules))
+    def health(self, rules: RuleSet, unique_id: str = "", backend: str = "", server: str = "") -> Compiled:
+        """The program of a rule set. Raises NotChecked.
+
+        unique_id: the format of `unique-id` where it is checked. backend, server: who is checked, for rules that name it.
+        """
+        key = ("health", (id(rules), unique_id))
         if key not in self._made:
             self._kept.append(rules)
-        return self._once(key, lambda: self._health(rules))
+        formats = Formats(unique_id=unique_id, own=(backend, server))
+        made = self._once(key, lambda: self._health(rules, formats))
+        if not made.own or made.own == (backend, server):
+            return made
+        own_key = ("health", (id(rules), unique_id, backend, server))
+        return self._once(own_key, lambda: self._health(rules, Formats(unique_id=unique_id, own=(backend, server))))
 
     def agent(self, send: str) -> Compiled:
         """The program of an agent-check. Raises NotChecked."""
         flags = self.flags | lib.RF_PROG_AGENT
         return self._once(("agent", send), lambda: Compiled(lay_out(agent_rules(send), flags, self.bufsize)))
 
-    def _once(self, key: tuple[str, int | str], make: Callable[[], Compiled]) -> Compiled:
+    def _once(self, key: tuple[str, object], make: Callable[[], Compiled]) -> Compiled:
         if key not in self._made:
             try:
                 self._made[key] = make()
@@ -95,8 +106,7 @@ class Compiler:
             raise made
         return made
 
-    def _health(self, rules: RuleSet) -> Compiled:
-        formats = Formats()
+    def _health(self, rules: RuleSet, formats: Formats) -> Compiled:
         flags = self.flags
         host = ""
         match rules.kind:
@@ -119,4 +129,5 @@ class Compiler:
             host,
             any(isinstance(rule, ConnectRule) for rule in rules.rules),
             rules.kind is CheckKind.EXTERNAL,
+            formats.own if formats.names_own else (),
         )

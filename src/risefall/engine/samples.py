@@ -30,6 +30,9 @@ class Kind(enum.Enum):
 class Program(Protocol):
     """What an expression may ask of the program that it belongs to."""
 
+    own: tuple[str, str]
+    names_own: bool
+
     def variable(self, name: str) -> int: ...
 
     def fact(self, name: str) -> int: ...

@@ -217,7 +217,9 @@ class TargetBuilder:
         if why := why_unreachable(planned):
             raise NotChecked(why)
         to = self._to(target, HEALTH)
-        compiled = self._compiler.health(planned.rules)
+        compiled = self._compiler.health(
+            planned.rules, planned.proxy.unique_id_format, planned.proxy.name, planned.config.name
+        )
         if not compiled.external:
             target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts)
         native_way = not compiled.external and target.reach is None

@@ -78,18 +78,35 @@ def connect_rule(rule: ConnectRule, formats: Formats, found: Found) -> NativeRul
     )
 
 
+CONDITIONS = {
+    "ifexists": lib.RF_IF_EXISTS,
+    "ifnotexists": lib.RF_IF_NOT_EXISTS,
+    "ifempty": lib.RF_IF_EMPTY,
+    "ifnotempty": lib.RF_IF_NOT_EMPTY,
+    "ifset": lib.RF_IF_SET,
+    "ifnotset": lib.RF_IF_NOT_SET,
+    "ifgt": lib.RF_IF_GREATER,
+    "iflt": lib.RF_IF_LESS,
+}
+
+
 def variable_rule(rule: VarRule, formats: Formats) -> NativeRule:
     """`set-var(name) expr`, `set-var-fmt(name) fmt`, `unset-var(name)`."""
-    name, condition, _ = rule.name.partition(",")
-    if condition:
-        raise NotChecked(f"{rule.word}({rule.name}): conditions are not supported yet")
+    name, *words = rule.name.split(",")
+    unknown = [word for word in words if word not in CONDITIONS]
+    if unknown or (words and rule.word == "unset-var"):
+        raise NotChecked(f"{rule.word}({rule.name}): unknown condition '{(unknown or words)[0]}'")
+    conditions = sum({CONDITIONS[word] for word in words})
     number = formats.variable(name)
     if rule.word == "unset-var":
         return NativeRule(lib.RF_RULE_UNSET, rule.step, variable=number)
     if rule.word == "set-var-fmt":
         made = formats.format(rule.expr, "set-var-fmt")
-        return NativeRule(lib.RF_RULE_SET, rule.step, lib.RF_RULE_TEXT, variable=number, format=made)
-    return NativeRule(lib.RF_RULE_SET, rule.step, variable=number, format=formats.expression(rule.expr, "set-var"))
+        return NativeRule(
+            lib.RF_RULE_SET, rule.step, lib.RF_RULE_TEXT, variable=number, conditions=conditions, format=made
+        )
+    made = formats.expression(rule.expr, "set-var")
+    return NativeRule(lib.RF_RULE_SET, rule.step, variable=number, conditions=conditions, format=made)
 
 
 def send_rule(rule: TcpSendRule, formats: Formats) -> NativeRule:

@@ -89,9 +89,9 @@ class Workers:
         """Gives a check another program; false when the queue is full just now."""
         return self.engines[check.worker].set_program(check.handle, program)
 
-    def observed(self, check: CheckId, ceiling: int, text: bytes) -> bool:
+    def observed(self, check: CheckId, ceiling: int, text: bytes, *, again: bool) -> bool:
         """Tells a check what traffic did to it; false when the queue is full just now."""
-        return self.engines[check.worker].observed(check.handle, ceiling, text)
+        return self.engines[check.worker].observed(check.handle, ceiling, text, again=again)
 
     def group_weight(self, group: int, total_weight: int) -> bool:
         """Tells every worker a group's total weight; false when some queue is full just now."""

@@ -63,10 +63,14 @@ class Aim(msgspec.Struct, frozen=True, gc=False):
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
-    """Traffic went wrong too often: the counter is at most `ceiling`, then a failed check counts, with this text (none without)."""
+    """Traffic went wrong too often: the counter is at most `ceiling`, then a failed check counts, with this text (none without).
+
+    again: the check behind the next one comes at `fastinter` too, whatever the counter.
+    """
 
     ceiling: int
     text: bytes
+    again: bool = False
 
 
 class CheckChange(msgspec.Struct, frozen=True, gc=False):
@@ -75,9 +79,8 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     epoch: the check's new epoch where the change overrides what a running check would say (counter, pause,
     enable), else 0. stopped and state_text are facts that a running check reads (disable-on-404, send-state).
     touched: the next result is told even if it is the same as the last (an agent's line acts again).
-    aim: where it goes from its next connection on. send: what an agent is sent from now on.
+    aim: where it goes from its next connection on; at_once: which is made now. send: what an agent is sent from now on.
     observed: what traffic did; nothing else of the change counts then.
-    to: another address, in network order, and port; the check is made there at once.
     """
 
     epoch: int = 0
@@ -90,5 +93,5 @@ class CheckChange(msgspec.Struct, frozen=True, gc=False):
     touched: bool = True
     aim: Aim | None = None
     send: str | None = None
-    to: tuple[bytes, int] | None = None
+    at_once: bool = False
     observed: Observed | None = None

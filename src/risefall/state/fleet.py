@@ -292,6 +292,11 @@ class Fleet:
         _stamp(work, server)
         self._change(work, index, op=op, admin=admin)
 
+    def resume_slowstart(self, work: Work, index: int) -> None:
+        """A slowstart that began in an earlier run goes on; `warm` says how far it is."""
+        work.change(index)
+        self._change(work, index, op=Op.STARTING)
+
     def init_state(self, server: ServerState) -> str:
         """The word that counts: 2.6 knows none."""
         return server.init_state if self.dialect.init_state else ""
@@ -383,7 +388,7 @@ class Fleet:
                 server.op = Op.STOPPED
                 if server.health is None:
                     server.idle_health = 0
-                elif server.health.enabled:
+                elif server.health.enabled and not server.health.paused:
                     server.health.paused, server.health.health = True, 0
             stack.extend(server.trackers)
 

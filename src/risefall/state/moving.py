@@ -8,37 +8,32 @@ from __future__ import annotations
 
 import ipaddress
 
-import msgspec
-
+from risefall.state.aims import aim_of
+from risefall.state.exchange import Aim
 from risefall.state.fleet import Fleet, Work
 from risefall.state.lines import NOTICE, LogLine
 from risefall.state.server import AGENT, HEALTH, Admin
 from risefall.state.words import full_name
 
-NOWHERE = b"\xff\xff\xff\xff"
+NOWHERE = "255.255.255.255"
 """Where checks of a server without an address go: nothing answers there, and a connection fails at once."""
 
 
-class Follows(msgspec.Struct, frozen=True):
-    """Where the checks of a server go when it moves. None: to an address of their own; 0: to its own port; else the port."""
-
-    health: int | None = None
-    agent: int | None = None
-
-
-def move(fleet: Fleet, work: Work, index: int, address: bytes, port: int, follows: Follows) -> None:
-    """Gives a server an address (b"": none) and a port; checks that follow it are made there at once."""
+def move(fleet: Fleet, work: Work, index: int, address: bytes, port: int) -> None:
+    """Gives a server an address (b"": none) and a port; checks that go along are made there at once."""
     server = fleet.servers[index]
     work.change(index)
+    before = [aim_of(server, which) for which in (HEALTH, AGENT)]
     server.address = str(ipaddress.ip_address(address)) if address else ""
     server.port = port
-    checks = ((HEALTH, server.health, follows.health), (AGENT, server.agent, follows.agent))
-    for which, check, own_port in checks:
-        if check is not None and own_port is not None:
-            work.force(index, which, to=(address or NOWHERE, own_port or port))
+    for which, check, old in zip((HEALTH, AGENT), (server.health, server.agent), before, strict=True):
+        aim = aim_of(server, which)
+        if check is not None and aim != old:
+            work.force(index, which)
+            work.aim(index, which, aim or Aim(NOWHERE, port), at_once=True)
 
 
-def changes_ip(fleet: Fleet, work: Work, index: int, address: bytes, who: str, follows: Follows) -> None:
+def changes_ip(fleet: Fleet, work: Work, index: int, address: bytes, who: str) -> None:
     """The line of a changed address, and the change; nothing where it is the same."""
     server = fleet.servers[index]
     new = str(ipaddress.ip_address(address))
@@ -47,7 +42,7 @@ def changes_ip(fleet: Fleet, work: Work, index: int, address: bytes, who: str, f
     old = server.address or "(none)"
     text = f"{full_name(fleet, index)} changed its IP from {old} to {new} by {who}."
     work.say(LogLine(server.proxy, NOTICE, text))
-    move(fleet, work, index, address, server.port, follows)
+    move(fleet, work, index, address, server.port)
 
 
 def changes_fqdn(fleet: Fleet, work: Work, index: int, name: str) -> None:

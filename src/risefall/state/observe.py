@@ -67,6 +67,6 @@ def observe(fleet: Fleet, index: int, traffic: Traffic) -> Effects:
     watch.errors = 0
     watch.limit_reached += 1
     told = b"" if watch.on_error == "fastinter" else text.encode()
-    observed = Observed(ceiling_of(check, watch.on_error), told)
+    observed = Observed(ceiling_of(check, watch.on_error), told, fleet.dialect.observe_fastinter)
     effects.orders.append(Order(index, HEALTH, CheckChange(observed=observed, touched=False)))
     return effects

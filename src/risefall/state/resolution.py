@@ -25,7 +25,7 @@ import msgspec
 from risefall.config.haproxy.model import Resolvers
 from risefall.state.answers import REMOVED, Answer, Item, Kind, Outcome, Records, Service, kind_of
 from risefall.state.fleet import Effects, Fleet, Work
-from risefall.state.moving import Follows, changes_fqdn, changes_ip, move, ready
+from risefall.state.moving import changes_fqdn, changes_ip, move, ready
 from risefall.state.server import Admin
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -48,7 +48,6 @@ class Wish(msgspec.Struct, frozen=True):
     networks: tuple[Network, ...] = ()
     dup_ip: bool = False
     ignore_weight: bool = False
-    follows: Follows = Follows()
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -254,7 +253,7 @@ class Resolving:
         if index not in found.servers:
             one.records.let_go(index)
             found.servers.append(index)
-        changes_ip(self._fleet, work, index, found.data, who, self._wishes[index].follows)
+        changes_ip(self._fleet, work, index, found.data, who)
         ready(self._fleet, work, index, said=True)
 
     def _best(self, one: Resolution, index: int) -> Item | None:
@@ -286,7 +285,7 @@ class Resolving:
         if self._fleet.servers[index].admin & Admin.RMAINT:
             return
         self._fleet.administer(work, index, ((True, Admin.RMAINT),), cause)
-        move(self._fleet, work, index, b"", self._fleet.servers[index].port, self._wishes[index].follows)
+        move(self._fleet, work, index, b"", self._fleet.servers[index].port)
 
     # --- services -------------------------------------------------------------------------------------
 
@@ -317,7 +316,7 @@ class Resolving:
         fleet, wish = self._fleet, self._wishes[index]
         server = fleet.servers[index]
         if item.extra:
-            changes_ip(fleet, work, index, item.extra, "DNS additional record", wish.follows)
+            changes_ip(fleet, work, index, item.extra, "DNS additional record")
             self._unlink(index)
         if not server.fqdn:
             changes_fqdn(fleet, work, index, item.target)
@@ -325,7 +324,7 @@ class Resolving:
             self._link(index, item.target, work.now_ms)
         server.mapped_ports = False
         if server.port != item.port:
-            move(fleet, work, index, packed(server.address), item.port, wish.follows)
+            move(fleet, work, index, packed(server.address), item.port)
         if server.address:
             ready(fleet, work, index, said=False)
         weight = -(-item.weight // DIVISOR)
@@ -338,7 +337,7 @@ class Resolving:
         fleet = self._fleet
         fleet.administer(work, index, ((True, Admin.RMAINT),), REMOVED)
         fleet.servers[index].fqdn = ""
-        move(fleet, work, index, b"", 0, self._wishes[index].follows)
+        move(fleet, work, index, b"", 0)
         group.free.append(index)
 
     # --- who wants what -------------------------------------------------------------------------------

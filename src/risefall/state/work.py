@@ -55,7 +55,6 @@ class Forced(msgspec.Struct, gc=False):
     health: int | None = None
     paused: bool | None = None
     enabled: bool | None = None
-    to: tuple[bytes, int] | None = None
 
 
 class Work:
@@ -68,6 +67,7 @@ class Work:
         self._known: dict[int, Known] = {}
         self._forced: dict[tuple[int, int], Forced] = {}
         self._aims: dict[tuple[int, int], Aim] = {}
+        self._at_once: set[tuple[int, int]] = set()
         self._sends: dict[int, str] = {}
         self._touched: set[int] = set()
         self._changed: set[int] = set()
@@ -99,7 +99,6 @@ class Work:
         health: int | None = None,
         paused: bool | None = None,
         enabled: bool | None = None,
-        to: tuple[bytes, int] | None = None,
     ) -> None:
         """Overrides a check; what a run says that completed before C hears of it does not count any more."""
         self.touch(index)
@@ -116,13 +115,13 @@ class Work:
             check.paused = forced.paused = paused
         if enabled is not None:
             check.enabled = forced.enabled = enabled
-        if to is not None:
-            forced.to = to
 
-    def aim(self, index: int, which: int, aim: Aim) -> None:
-        """Sends a check elsewhere, from its next connection on."""
+    def aim(self, index: int, which: int, aim: Aim, *, at_once: bool = False) -> None:
+        """Sends a check elsewhere: from its next connection on, or with a run that begins at once."""
         self.touch(index)
         self._aims[index, which] = aim
+        if at_once:
+            self._at_once.add((index, which))
 
     def send(self, index: int, text: str) -> None:
         """Changes what a server's agent is sent."""
@@ -161,7 +160,7 @@ class Work:
             # Where only its own counter moved, the check has nothing to say twice.
             touched=touched,
             aim=self._aims.get((index, HEALTH)),
-            to=forced.to,
+            at_once=(index, HEALTH) in self._at_once,
         )
         self.effects.orders.append(Order(index, HEALTH, change))
 
@@ -176,7 +175,7 @@ class Work:
             enabled=forced.enabled,
             touched=True,
             aim=self._aims.get((index, AGENT)),
+            at_once=(index, AGENT) in self._at_once,
             send=self._sends.get(index),
-            to=forced.to,
         )
         self.effects.orders.append(Order(index, AGENT, change))

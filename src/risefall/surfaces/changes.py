@@ -50,6 +50,8 @@ def _set_server(api: Api, call: Call) -> Reply:
                 return aims.set_check_port(fleet, index, CHECKS[what], word, now_ms)
             case "agent-send":
                 return aims.set_agent_send(fleet, index, word, now_ms)
+            case "fqdn" if word and fleet.servers[index].fqdn and api.resolvers():
+                raise Refused("'set server <srv> fqdn' is not supported by risefall; change the file and say 'reload'.")
             case "fqdn" if word:
                 raise Refused("set server <b>/<s> fqdn failed because no resolution is configured.")
             case "fqdn":

@@ -18,10 +18,14 @@ from risefall.state.server import AGENT, DRAIN, HEALTH, MAINT, CheckState, Op, P
 from risefall.state.words import status_word
 from risefall.status import Status
 from risefall.surfaces.columns import AT, BASE, COLUMNS, Column, Format, json_value, tag_words
-from risefall.surfaces.live import RecordOf, View, view_of
+from risefall.surfaces.live import Block, Record, RecordOf, View, view_of
+from risefall.surfaces.shapes import ROWS, Shapes, quote, shown_address
 
 ANY = -1
 FRONTENDS, BACKENDS, SERVERS = 1, 2, 4
+
+TEXTS = [AT[column.name] for column in BASE if column.kind == "str"]
+"""Columns that may need quotes."""
 
 Cells = list[str | None]
 """A row's texts in column order; None is an empty field, "" an empty text."""
@@ -118,22 +122,50 @@ class Table:
             (kind, mode): _template(kind, mode, self.columns) for kind in "FBS" for mode in ("http", "tcp")
         }
 
+    def proxies(self) -> Iterator[tuple[int, ProxyState]]:
+        """Those that are asked for, with their place."""
+        for number, proxy in enumerate(self._fleet.proxies):
+            if not proxy.disabled and self._query.iid in (ANY, proxy.id):
+                yield number, proxy
+
     def rows(self) -> Iterator[Row]:
         """In configuration order: of each proxy its frontend, its servers, its backend."""
+        for number, proxy in self.proxies():
+            if (row := self.frontend_row(proxy)) is not None:
+                yield row
+            for index in self.listed(proxy):
+                yield Row("S", proxy.id, self._fleet.servers[index].sid, self._server(index, proxy))
+            if (row := self.backend_row(number, proxy)) is not None:
+                yield row
+
+    def frontend_row(self, proxy: ProxyState) -> Row | None:
+        wanted = proxy.has_frontend and self._query.wants(FRONTENDS)
+        return Row("F", proxy.id, 0, self._frontend(proxy)) if wanted else None
+
+    def backend_row(self, number: int, proxy: ProxyState) -> Row | None:
+        wanted = proxy.has_backend and self._query.wants(BACKENDS)
+        return Row("B", proxy.id, 0, self._backend(number, proxy)) if wanted else None
+
+    def listed(self, proxy: ProxyState) -> Sequence[int]:
+        """The servers of a proxy that are asked for, by index."""
         query = self._query
-        for number, proxy in enumerate(self._fleet.proxies):
-            if proxy.disabled or query.iid not in (ANY, proxy.id):
-                continue
-            if proxy.has_frontend and query.wants(FRONTENDS):
-                yield Row("F", proxy.id, 0, self._frontend(proxy))
-            if not proxy.has_backend:
-                continue
-            if query.wants(SERVERS):
-                for index in proxy.own:
-                    if self._listed(index):
-                        yield Row("S", proxy.id, self._fleet.servers[index].sid, self._server(index, proxy))
-            if query.wants(BACKENDS):
-                yield Row("B", proxy.id, 0, self._backend(number, proxy))
+        if not proxy.has_backend or not query.wants(SERVERS):
+            return ()
+        if query.sid == ANY and not query.up and not query.no_maint:
+            return proxy.own
+        return [index for index in proxy.own if self._listed(index)]
+
+    def shapes(self) -> Shapes:
+        """For `lines`."""
+        hana_ms = self._fleet.dialect.hana_duration
+        return Shapes(self.made, TEXTS, self._now_ms, hana_ms, legends=self._query.legends)
+
+    def lines(self, shapes: Shapes, known: Block, proxy: ProxyState, own: Sequence[int]) -> Iterator[str]:
+        """The lines of some servers of a proxy."""
+        fleet = self._fleet
+        for index, health, agent in zip(own, known.block(own, HEALTH), known.block(own, AGENT), strict=True):
+            line = shapes.row(index, fleet.servers[index], proxy, fleet.effective_weight(index), health, agent)
+            yield _line(self._server(index, proxy)) if line is None else line
 
     def _listed(self, index: int) -> bool:
         query, server = self._query, self._fleet.servers[index]
@@ -164,6 +196,15 @@ class Table:
         cells[AT["type"]] = str(number)
         cells[AT["mode"]] = proxy.mode
         return cells
+
+    def _server(self, index: int, proxy: ProxyState) -> Cells:
+        server = self._fleet.servers[index]
+        return self.made(
+            index,
+            proxy,
+            None if server.health is None else self._record(index, HEALTH),
+            None if server.agent is None else self._record(index, AGENT),
+        )
 
     def _frontend(self, proxy: ProxyState) -> Cells:
         cells = self._start("F", proxy, "FRONTEND", 0, 0)
@@ -202,7 +243,8 @@ class Table:
             if fleet.servers[index].backup == (not proxy.active) and fleet.usable(index)
         )
 
-    def _server(self, index: int, proxy: ProxyState) -> Cells:
+    def made(self, index: int, proxy: ProxyState, health: Record | None, agent: Record | None) -> Cells:
+        """A server's row from nothing. health, agent: what the engine has of its checks."""
         fleet = self._fleet
         server = fleet.servers[index]
         cells = self._start("S", proxy, server.name, server.sid, 2)
@@ -225,15 +267,14 @@ class Table:
         if self._query.legends:
             cells[AT["addr"]] = shown_address(server)
             cells[AT["cookie"]] = server.cookie or None
-        self._health_check(cells, index, server)
-        self._agent_check(cells, index, server)
+        self._health_check(cells, server, health)
+        self._agent_check(cells, server, agent)
         return cells
 
-    def _health_check(self, cells: Cells, index: int, server: ServerState) -> None:
+    def _health_check(self, cells: Cells, server: ServerState, record: Record | None) -> None:
         check = server.health
         if check is None or not _enabled(check):
             return
-        record = self._record(index, HEALTH)
         cells[AT["chkfail"]] = str(record.fails - check.fails_before if record is not None else 0)
         cells[AT["chkdown"]] = str(server.downs)
         if server.watch is not None:
@@ -247,11 +288,11 @@ class Table:
             duration = view.duration_ms if view.duration_ms >= 0 else self._fleet.dialect.hana_duration
             cells[AT["check_duration"]] = str(duration)
 
-    def _agent_check(self, cells: Cells, index: int, server: ServerState) -> None:
+    def _agent_check(self, cells: Cells, server: ServerState, record: Record | None) -> None:
         check = server.agent
         if check is None or not _enabled(check) or check.paused:
             return
-        view = self._view(index, AGENT, check)
+        view = view_of(check, record)
         self._check(cells, "agent", "last_agt", view)
         cells[AT["agent_duration"]] = str(max(0, view.duration_ms))
 
@@ -280,36 +321,39 @@ def _enabled(check: CheckState | None) -> bool:
     return check is not None and check.configured and check.enabled
 
 
-def shown_address(server: ServerState) -> str | None:
-    """`127.0.0.1:80`, `[::1]:80`, `unix`; None while a name is unresolved."""
-    if not server.address:
-        return None
-    if server.address[0] in "/@":
-        return "unix"
-    host = f"[{server.address}]" if ":" in server.address else server.address
-    return f"{host}:{server.port}"
-
-
 # --- output ---------------------------------------------------------------------------------------
 
 
-def quote(text: str) -> str:
-    """A text as CSV has it: in quotes only where it must be."""
-    if any(letter in text for letter in '",\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
+def _head(table: Table) -> str:
+    return "# " + "".join(f"{column.name}," for column in table.columns) + "\n"
+
+
+def _line(cells: Cells) -> str:
+    for at in TEXTS:
+        value = cells[at]
+        if value:
+            cells[at] = quote(value)
+    return ",".join([cell or "" for cell in cells]) + ",\n"
 
 
 def _csv(table: Table) -> Iterator[str]:
-    yield "# " + "".join(f"{column.name}," for column in table.columns) + "\n"
-    texts = [AT[column.name] for column in BASE if column.kind == "str"]
+    yield _head(table)
     for row in table.rows():
-        cells = row.cells
-        for at in texts:
-            value = cells[at]
-            if value:
-                cells[at] = quote(value)
-        yield ",".join([cell or "" for cell in cells]) + ",\n"
+        yield _line(row.cells)
+
+
+def _csv_by_blocks(table: Table, known: Block) -> Iterator[str]:
+    """The same, a block of servers at once."""
+    yield _head(table)
+    shapes = table.shapes()
+    for number, proxy in table.proxies():
+        if (row := table.frontend_row(proxy)) is not None:
+            yield _line(row.cells)
+        own = table.listed(proxy)
+        for start in range(0, len(own), ROWS):
+            yield "".join(table.lines(shapes, known, proxy, own[start : start + ROWS]))
+        if (row := table.backend_row(number, proxy)) is not None:
+            yield _line(row.cells)
 
 
 def _typed(table: Table, *, desc: bool, persistence: bool) -> Iterator[str]:
@@ -353,7 +397,7 @@ def _json(table: Table) -> Iterator[str]:
 
 
 def stat_pieces(fleet: Fleet, record: RecordOf, now_ms: int, query: Query) -> Iterator[str]:
-    """The reply to `show stat` in pieces of a row or less, so that a hundred thousand servers need not be held at once.
+    """The reply to `show stat` in pieces of a block of rows or less, so that a hundred thousand servers need not be held at once.
 
     Each line is ended; the protocol's own line feed comes after it. What a piece tells is true when it is taken. Bytes of
     peers that are not UTF-8 are surrogates in it: encode it with `surrogateescape`.
@@ -361,7 +405,7 @@ def stat_pieces(fleet: Fleet, record: RecordOf, now_ms: int, query: Query) -> It
     table = Table(fleet, record, now_ms, query)
     match query.format:
         case Format.CSV:
-            return _csv(table)
+            return _csv_by_blocks(table, record) if isinstance(record, Block) else _csv(table)
         case Format.TYPED:
             return _typed(table, desc=query.desc, persistence=fleet.dialect.typed_persistence)
         case Format.JSON:

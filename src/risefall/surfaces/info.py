@@ -1,6 +1,7 @@
 """`show info`: facts about the process, under HAProxy's names.
 
-What a checker has no figure for is 0, as HAProxy says it for what it was built without.
+What a checker has no figure for is 0, as HAProxy says it for what it was built without. `Name` is that of the API and
+not of who serves it: clients such as haproxyadmin refuse to talk to any other. `Build info` says who it is.
 Source: spec/haproxy-checks.md §7.4, §7.6; names, order, tags and types were compared with 2.6.12.
 """
 
@@ -15,6 +16,9 @@ from risefall.config.haproxy.dialect import Dialect
 from risefall.surfaces.columns import Format, json_value, tag_words
 
 Value = str | int
+
+RELEASED = "2026/11/24"
+"""The day of this version; clients such as hatop want one."""
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -38,7 +42,7 @@ def _facts(lines: str) -> tuple[Fact, ...]:
 
 
 BASE = _facts("""
-0  POS str risefall | Name | name of the program
+0  POS str HAProxy | Name | name of the API
 1  POS str          | Version | version of the program
 2  POS str          | Release_date | date of its release
 3  CGS u32 1 | Nbthread | threads
@@ -136,7 +140,7 @@ def render_uptime(seconds: int) -> str:
 
 def _shown(dialect: Dialect, info: Mapping[str, Value]) -> Iterator[tuple[Fact, str, str]]:
     """Each fact with its name and value."""
-    values = {"Uptime": render_uptime(int(info.get("Uptime_sec", 0))), **info}
+    values = {"Uptime": render_uptime(int(info.get("Uptime_sec", 0))), "Release_date": RELEASED, **info}
     values.setdefault("Build info", values.get("Version", ""))
     for fact in (*BASE, *EXTENSION) if dialect.csv_extended else BASE:
         name = RENAMED.get(fact.name, fact.name) if dialect.csv_extended else fact.name

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -43,6 +43,32 @@ RecordOf = Callable[[int, int], Record | None]
 """`record(server_index, which)`, which being HEALTH or AGENT; None where the engine has no such check."""
 
 
+class Figures(NamedTuple):
+    """A record as plain values, for tables of many servers. text: its first text_len bytes count."""
+
+    check: int
+    epoch: int
+    health: int
+    fails: int
+    in_progress: int
+    status_number: int
+    verdict_number: int
+    code: int
+    duration_ms: int
+    text_len: int
+    raw_text: bytes
+
+
+@runtime_checkable
+class Block(Protocol):
+    """A `RecordOf` that can say of many servers at once what it knows."""
+
+    def __call__(self, index: int, which: int, /) -> Record | None: ...
+
+    def block(self, indices: Sequence[int], which: int) -> Sequence[tuple[int, ...] | None]:
+        """Values in the order of `Figures` for each server, None where the engine has no such check."""
+
+
 class View(msgspec.Struct, frozen=True, gc=False):
     """One check as shown: the engine's figures where it has them, else what was news last."""
 
@@ -63,7 +89,7 @@ def view_of(check: CheckState, record: Record | None) -> View:
     forgotten verdict, code and text of the last one, but not its status and duration (run). Bytes of the peer become
     surrogates where they are not UTF-8, and go out as they came.
     """
-    if record is None:
+    if record is None or (record.runs == 0 and not record.in_progress and record.status is Status.INI):
         return View(check, check.status, check.verdict, check.code, check.duration_ms, _text(check.text), check.health)
     # Epochs are unsigned and may wrap.
     overtaken = 0 < (check.epoch - record.epoch) & 0xFFFFFFFF < 0x80000000

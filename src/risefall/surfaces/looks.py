@@ -15,6 +15,7 @@ from risefall.surfaces.calls import Api, Call, Level, Reply, command, refuse, sa
 from risefall.surfaces.csv import BadQuery, parse_query, stat_pieces
 from risefall.surfaces.info import show_info
 from risefall.surfaces.resolvers import NoResolvers, show_resolvers
+from risefall.surfaces.schema import show_schema
 from risefall.surfaces.servers_state import NoBackend, conn_pieces, state_pieces
 
 
@@ -128,6 +129,10 @@ def _show_resolvers(api: Api, call: Call) -> Reply:
         return refuse(str(error))
 
 
+def _show_schema(api: Api, call: Call) -> Reply:
+    return Reply(show_schema())
+
+
 LOOKS = (
     command("show acl", "[<acl>]", "nothing: there are no ACLs", _show_acl),
     command("show backend", "", "list backends", _show_backend),
@@ -138,6 +143,7 @@ LOOKS = (
     command("show map", "[<map>]", "nothing: there are no maps", _show_map),
     command("show peers", "[<section>]", "nothing: there are no peers", _show_peers),
     command("show resolvers", "[<id>]", "report what name servers were asked", _show_resolvers),
+    command("show schema json", "", "report the schema of the JSON of stat and info", _show_schema),
     command("show servers conn", "[<backend>]", "dump connections, which are none", _show_servers_conn),
     command("show servers state", "[<backend>]", "dump servers for a later start", _show_servers_state),
     command("show sess", "[<id>]", "nothing: there are no sessions", _show_sess, Level.OPERATOR),

@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, refuse, says
+from risefall.surfaces.foreign import FOREIGN
 from risefall.surfaces.handlers import COMMANDS
 from risefall.surfaces.usage import ALL, CLOSE, HELP, Usage, closest, render_usage
 
@@ -98,15 +99,16 @@ class Session:
     Args:
         api: what the commands work on.
         level: what the client may do at most.
+        severity: how messages show theirs, as `set severity-output` has it.
     """
 
-    def __init__(self, api: Api, level: Level) -> None:
+    def __init__(self, api: Api, level: Level, severity: str = "none") -> None:
         self.closed = False
         self.level = level
         self._api = api
         self._pending = b""
         self._prompt = False
-        self._severity = "none"
+        self._severity = severity
         self._modes: set[str] = set()
         self.timeout_s: float | None = None
         """How long the client may be silent, where it has said so itself."""
@@ -212,7 +214,7 @@ class Session:
                 return self._set_timeout(rest)
             case ["expert-mode" | "experimental-mode" as name, *rest]:
                 return self._switch_mode(name, rest)
-        for command in COMMANDS:
+        for command in (*COMMANDS, *FOREIGN):
             called = command.usage.words
             if tuple(words[: len(called)]) == called:
                 if self.level < command.level:

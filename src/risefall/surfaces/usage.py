@@ -73,5 +73,9 @@ def _common(typed: Sequence[str], words: Sequence[str]) -> int:
 
 
 def _alike(typed: str, words: str) -> float:
-    # A line of 16 KiB is no reason to compare 16 KiB.
-    return SequenceMatcher(None, typed[:80], words, autojunk=False).ratio()
+    # A line of 16 KiB is no reason to compare 16 KiB; what cannot come to `ALIKE` is not compared at all.
+    typed = typed[:80]
+    if 2 * min(len(typed), len(words)) < ALIKE * (len(typed) + len(words)):
+        return 0.0
+    matcher = SequenceMatcher(None, typed, words, autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= ALIKE else 0.0

@@ -160,12 +160,18 @@ READERS: dict[str, Callable[[dict[str, Any], Sequence[str]], None]] = {
 }
 
 
+STATS_FIELDS = {"mode": "mode", "level": "level", "user": "user", "group": "group", "severity-output": "severity"}
+
+
 def stats_socket(words: Sequence[str], place: Place) -> StatsSocket:
     """`stats socket <address> [mode m] [level l] [user u] [group g] ...`."""
     fields: dict[str, str] = {}
-    for at in range(3, len(words) - 1):
-        if words[at] in ("mode", "level", "user", "group"):
-            fields[words[at]] = words[at + 1]
+    at = 3
+    while at < len(words) - 1:  # `level user` is no `user`
+        name = STATS_FIELDS.get(words[at])
+        if name:
+            fields[name] = words[at + 1]
+        at += 2 if name else 1
     level = fields.get("level", "operator")
     if level not in ("user", "operator", "admin"):
         raise Wrong(

@@ -383,6 +383,8 @@ class Proxy(msgspec.Struct, frozen=True):
     monitor_uri: str = ""
     email_alert: tuple[tuple[str, str], ...] = ()
     load_server_state: str = ""
+    server_state_name: str = ""
+    unique_id_format: str = ""
 
     @property
     def has_backend(self) -> bool:
@@ -431,6 +433,7 @@ class StatsSocket(msgspec.Struct, frozen=True):
     mode: str = ""
     user: str = ""
     group: str = ""
+    severity: str = "none"
     place: Place | None = None
 
 

@@ -79,6 +79,8 @@ class ProxyDraft:
         self.monitor_uri: str = parent.monitor_uri if parent else ""
         self.email: dict[str, str] = dict(parent.email) if parent else {}
         self.load_server_state: str = parent.load_server_state if parent else ""
+        self.unique_id_format: str = parent.unique_id_format if parent else ""
+        self.server_state_name: str = parent.server_state_name if parent else ""
         self.disabled: bool = parent.disabled if parent else False
         self.forced_id = 0
 
@@ -321,6 +323,12 @@ class ProxyDraft:
     def _load_server_state(self, line: Line) -> None:
         self.load_server_state = one(line)
 
+    def _unique_id_format(self, line: Line) -> None:
+        self.unique_id_format = one(line)
+
+    def _server_state_name(self, line: Line) -> None:
+        self.server_state_name = one(line)
+
     def _id(self, line: Line) -> None:
         number = atoi(one(line))
         if number < 1:
@@ -386,6 +394,8 @@ class ProxyDraft:
             monitor_uri=self.monitor_uri,
             email_alert=tuple(self.email.items()),
             load_server_state=self.load_server_state,
+            server_state_name=self.server_state_name,
+            unique_id_format=self.unique_id_format,
         )
 
 
@@ -419,6 +429,8 @@ READERS: dict[str, Callable[[ProxyDraft, Line], None]] = {
     "monitor-uri": ProxyDraft._monitor_uri,
     "email-alert": ProxyDraft._email_alert,
     "load-server-state-from-file": ProxyDraft._load_server_state,
+    "unique-id-format": ProxyDraft._unique_id_format,
+    "server-state-file-name": ProxyDraft._server_state_name,
     "id": ProxyDraft._id,
     "disabled": ProxyDraft._disabled,
     "enabled": ProxyDraft._enabled,

@@ -1,0 +1,207 @@
+"""`risefall vrrp -f FILE`: what a keepalived.conf says once everything is inherited, dropped and set right."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.table import Table
+
+from risefall.cli.console import Screen
+from risefall.cli.options import json_option
+from risefall.cli.plan import span
+from risefall.config.keepalived import read
+from risefall.config.keepalived.files import unfit
+from risefall.config.keepalived.model import Checker, Config, Instance, Tracked
+from risefall.config.text import encodable, sources
+from risefall.errors import ConfigError
+
+KINDS = (
+    ("script", "scripts"),
+    ("file", "files"),
+    ("process", "processes"),
+    ("bfd", "bfds"),
+    ("instance", "instances"),
+    ("group", "groups"),
+    ("virtual_server", "virtual_servers"),
+)
+"""The lists that `--json` prints, each object under its kind."""
+
+
+def load(file: str, config_id: str | None, strict: bool) -> Config:
+    """Reads one file; warnings go to stderr. Raises ConfigError."""
+    problem = unfit(file) if file != "-" else None
+    if problem and "is not a regular" not in problem[0]:
+        raise ConfigError(f"{file}: error: {problem[0]}\n  help: {problem[1]}")
+    source = sources([file], sys.stdin)[0]
+    if problem:
+        raise ConfigError(f"{file}: error: {problem[0]}: keepalived does not start\n  help: {problem[1]}")
+    return read(
+        source,
+        config_id=config_id or socket.gethostname().partition(".")[0],
+        strict=strict,
+        hear=lambda warning: click.echo(warning, err=True),
+    )
+
+
+def objects(config: Config) -> Iterator[dict[str, Any]]:
+    """One object a thing, its kind first."""
+    for kind, field in KINDS:
+        for one in getattr(config, field):
+            yield {"kind": kind, **msgspec.to_builtins(one)}
+
+
+def clean(value: Any) -> Any:
+    """Text of a file as JSON can hold it."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {clean(key): clean(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(one) for one in value]
+    return value
+
+
+# --- tables -------------------------------------------------------------------------------------------------------------
+
+
+def weight(value: int, reverse: bool) -> str:
+    return f"{value}{' reverse' if reverse else ''}"
+
+
+def tracked(one: Tracked) -> str:
+    """`chk`, or `chk -20`."""
+    return f"{one.name} {weight(one.weight, one.reverse)}" if one.weight or one.reverse else one.name
+
+
+def trackers(owner: Any) -> str:
+    lists = (owner.track_interfaces, owner.track_scripts, owner.track_files, owner.track_processes, owner.track_bfds)
+    return ", ".join(tracked(one) for several in lists for one in several)
+
+
+def instance_notes(one: Instance) -> str:
+    notes = [f"in {one.group}"] if one.group else []
+    notes += ["nopreempt"] if one.nopreempt else []
+    notes += [f"preempt_delay {span(one.preempt_delay_ms)}"] if one.preempt_delay_ms else []
+    notes += ["unicast"] if one.unicast else []
+    notes += ["strict"] if one.strict else []
+    return ", ".join(notes)
+
+
+def checker_words(one: Checker) -> str:
+    """`TCP_CHECK every 60s, retry 1 after 1s`."""
+    if one.tracked is not None:
+        return f"{one.kind} {one.tracked.name}"
+    return f"{one.kind} every {span(one.delay_loop_ms)}, retry {one.retry} after {span(one.delay_before_retry_ms)}"
+
+
+def tables(config: Config) -> Iterator[tuple[tuple[str, ...], Sequence[tuple[str, ...]]]]:
+    """Heads and rows of the tables that have rows."""
+    scripts = [
+        (
+            one.name,
+            " ".join(one.command.argv),
+            span(one.interval_ms),
+            span(one.interval_ms if one.timeout_ms is None else one.timeout_ms),
+            str(one.rise),
+            str(one.fall),
+            weight(one.weight, one.reverse),
+        )
+        for one in config.scripts
+    ]
+    yield ("script", "command", "interval", "timeout", "rise", "fall", "weight"), scripts
+    others = [(one.name, "file", one.path, weight(one.weight, one.reverse)) for one in config.files]
+    others += [
+        (one.name, "process", " ".join((one.path, *one.arguments)), weight(one.weight, one.reverse))
+        for one in config.processes
+    ]
+    others += [(one.name, "bfd", one.neighbor_ip, weight(one.weight, one.reverse)) for one in config.bfds]
+    yield ("tracker", "kind", "what", "weight"), others
+    instances = [
+        (
+            one.name,
+            one.interface or "",
+            str(one.vrid),
+            str(one.priority),
+            f"v{one.version} {span(one.advert_int_ms)}",
+            ", ".join(f"{vip.address}/{vip.prefix}" for vip in one.vips),
+            trackers(one),
+            instance_notes(one),
+        )
+        for one in config.instances
+    ]
+    yield ("instance", "interface", "vrid", "priority", "adverts", "addresses", "tracks", "notes"), instances
+    groups = [(one.name, ", ".join(one.members), trackers(one)) for one in config.groups]
+    yield ("group", "members", "tracks"), groups
+    servers = [
+        (
+            one.name,
+            f"{one.scheduler} {one.method}",
+            str(one.quorum),
+            f"{real.address} port {real.port}",
+            str(real.weight),
+            "; ".join(checker_words(checker) for checker in real.checkers) or "not checked",
+        )
+        for one in config.virtual_servers
+        for real in one.real_servers
+    ]
+    yield ("virtual server", "balance", "quorum", "real server", "weight", "checks"), servers
+
+
+def show(config: Config) -> None:
+    """The tables for a person."""
+    console = Screen(highlight=False, markup=False)
+    shown = False
+    for heads, rows in tables(config):
+        if not rows:
+            continue
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for head in heads:
+            table.add_column(head, overflow="fold")
+        for row in rows:
+            table.add_row(*(encodable(cell) for cell in row))
+        if shown:
+            console.print()
+        console.print(table)
+        shown = True
+    if not shown:
+        console.print("nothing is configured")
+
+
+@click.command("vrrp")
+@click.option(
+    "-f",
+    "file",
+    metavar="FILE",
+    default="/etc/keepalived/keepalived.conf",
+    show_default=True,
+    help="keepalived.conf, or -",
+)
+@click.option("-i", "--config-id", metavar="ID", default=None, help="of @ID lines; by default the host name")
+@click.option("--check-config", is_flag=True, help="only say what is wrong")
+@click.option("--plan", "plan_", is_flag=True, help="what it comes to; this is also what is done without an option")
+@click.option("--strict", is_flag=True, help="warnings of the configuration are errors")
+@json_option
+def command(file: str, config_id: str | None, check_config: bool, plan_: bool, strict: bool, as_json: bool) -> None:
+    """Reads a keepalived.conf as keepalived 2.2.7 does and shows scripts, instances, groups and virtual servers.
+
+    What keepalived would not start with is an error, what it ignores or drops a warning.
+
+    \b
+    Example:
+      risefall vrrp -f /etc/keepalived/keepalived.conf --check-config
+    """
+    if check_config and (plan_ or as_json):
+        raise click.UsageError("--check-config prints no plan: leave --plan and --json out")
+    config = load(file, config_id, strict)
+    if check_config:
+        click.echo(f"{file}: {len(config.warnings)} warnings, no errors" if config.warnings else f"{file}: valid")
+    elif as_json:
+        for one in objects(config):
+            click.echo(msgspec.json.encode(clean(one)))
+    else:
+        show(config)

@@ -1,0 +1,214 @@
+"""HAProxy's server-state file, given to haproxy 2.6 and to risefall: the same servers come of it, and the same words."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from risefall.errors import PeerLost
+from risefall.surfaces.client import Client
+
+DEADLINE_S = 20.0
+HEAD = (
+    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state "
+    "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr "
+    "srv_agent_port\n"
+)
+VALUES = {
+    "op": "2", "admin": "0", "uw": "1", "iw": "1", "since": "100", "status": "15", "result": "3", "health": "4",
+    "check": "6", "agent": "0", "addr": "127.0.0.1", "fqdn": "-", "port": "1", "check_port": "0", "check_addr": "-",
+    "agent_addr": "-", "agent_port": "0",
+}  # fmt: skip
+pytestmark = pytest.mark.skipif(
+    not shutil.which("haproxy")
+    or "version 2.6." not in subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout,
+    reason="no haproxy 2.6 is installed here",
+)
+
+
+def row(server: str, backend: str = "b", **values: object) -> str:
+    """One line of a state file."""
+    v = {name: str(value) for name, value in {**VALUES, **values}.items()}
+    assert v.keys() == VALUES.keys()
+    return (
+        f"2 {backend} 1 {server} {v['addr']} {v['op']} {v['admin']} {v['uw']} {v['iw']} {v['since']} {v['status']} "
+        f"{v['result']} {v['health']} {v['check']} {v['agent']} 0 0 {v['fqdn']} {v['port']} - 0 {v['check_port']} "
+        f"{v['check_addr']} {v['agent_addr']} {v['agent_port']}\n"
+    )
+
+
+def config(folder: Path, body: str, load: str = "global") -> str:
+    return (
+        f"global\n  stats socket {folder}/s.sock level admin\n  server-state-file {folder}/state\n"
+        f"  server-state-base {folder}\ndefaults\n  timeout connect 1s\n  timeout server 1s\n  timeout client 1s\n"
+        f"  load-server-state-from-file {load}\n{body}"
+    )
+
+
+def outcome(name: str, folder: Path, text: str, state: str | None) -> tuple[list[str], dict[str, str], list[str]]:
+    """Rows of `show servers state` (ages to ten seconds), statuses, and what was said of the state file."""
+    folder.mkdir(exist_ok=True)
+    (folder / "c.cfg").write_text(text)
+    if state is not None:
+        (folder / "state").write_text(state)
+    commands = {
+        "haproxy": ["haproxy", "-db", "-f", str(folder / "c.cfg")],
+        "risefall": [
+            sys.executable, "-m", "risefall", "run", "--as", "2.6", "-f", str(folder / "c.cfg"), "--socket",
+            str(folder / "s.sock"),
+        ],
+    }  # fmt: skip
+    error = folder / f"{name}.err"
+    with error.open("wb") as stderr:
+        process = subprocess.Popen(commands[name], stderr=stderr, stdin=subprocess.DEVNULL)
+    try:
+        client = connected(folder, process)
+        rows = client.ask("show servers state").text.splitlines()[2:]
+        stat = client.ask("show stat -1 4 -1").text.splitlines()[1:]
+    finally:
+        process.terminate()
+        process.wait(10)
+    said = [line for line in error.read_text().splitlines() if re.search("server.state", line)]
+    return (
+        [aged(line) for line in rows if line],
+        {line.split(",")[1]: line.split(",")[17] for line in stat if line},
+        [
+            re.sub(r"^\[WARNING\] *\(\d+\) : (config : )?|^risefall: ", "", line).replace(str(folder), "F")
+            for line in said
+        ],
+    )
+
+
+def aged(line: str) -> str:
+    words = line.split()
+    words[9] = str(int(words[9]) // 10 * 10)
+    return " ".join(words)
+
+
+def connected(folder: Path, process: subprocess.Popen[bytes]) -> Client:
+    client = Client(str(folder / "s.sock"))
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            client.ask("show info")
+        except PeerLost:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        else:
+            return client
+
+
+# The first check comes after half a minute: only the file speaks. The server in front takes the stagger's beginning.
+FIRST = "  server first 127.0.0.1:1\n"
+TAIL = "127.0.0.1:1 check inter 600s"
+
+
+def compare(tmp_path: Path, body: str, state: str | None, load: str = "global", *, lines: bool = True) -> Iterator[str]:
+    """Asserts that both say the same; yields what was said."""
+    both = {
+        name: outcome(name, tmp_path / name, config(tmp_path / name, body, load), state)
+        for name in ("haproxy", "risefall")
+    }
+    assert both["risefall"][0] == both["haproxy"][0]
+    assert both["risefall"][1] == both["haproxy"][1]
+    if lines:
+        assert sorted(both["risefall"][2]) == sorted(both["haproxy"][2])
+    yield from both["haproxy"][2]
+
+
+ROWS = {
+    "running": {},
+    "running low": {"health": 2},
+    "stopped": {"op": 0, "health": 0, "result": 2, "status": 8},
+    "stopped high": {"op": 0, "health": 1},
+    "stopping": {"op": 3, "health": 3},
+    "stopping low": {"op": 3, "health": 0},
+    "maintenance": {"op": 0, "admin": 1, "health": 0},
+    "drained": {"admin": 8},
+    "was disabled in the file": {"op": 0, "admin": 5, "health": 0},
+    "inherited maintenance": {"op": 0, "admin": 2},
+    "unresolved": {"op": 0, "admin": 32},
+    "weight": {"uw": 7},
+    "weight of another file": {"uw": 7, "iw": 5},
+    "weight 0": {"uw": 0},
+    "drained by weight": {"admin": 8, "uw": 0, "iw": 0},
+    "check off": {"check": 2},
+    "address": {"addr": "127.0.0.9", "port": 99},
+    "check port": {"check_port": 9},
+    "check address": {"check_addr": "127.0.0.8"},
+    "status 0": {"status": 0, "result": 0, "health": 0},
+    "bad status": {"status": 99},
+    "bad op": {"op": 9},
+    "bad admin": {"admin": 9},
+    "bad weight": {"uw": "x"},
+    "bad initial weight": {"iw": 300},
+    "bad port": {"port": 99999},
+    "bad result": {"result": 9},
+    "bad check state": {"check": 99},
+    "health out of range": {"health": 99},
+}
+
+
+def test_every_row(tmp_path: Path) -> None:
+    """All of them at once: a server each, and no check for minutes."""
+    names = {name: name.replace(" ", "_") for name in ROWS}
+    body = "backend b\n" + "".join(f"  server {name} {TAIL}\n" for name in ["first", *names.values()])
+    state = HEAD + "".join(row(names[name], **values) for name, values in ROWS.items())
+    said = list(compare(tmp_path, body, state))
+    assert "Server b/stopped is DOWN, changed from server-state after a reload. 29 active" in "\n".join(said)
+    assert "server-state application failed for server 'b/bad_op', invalid srv_op_state value '9'" in said
+
+
+def test_disabled_now_and_then(tmp_path: Path) -> None:
+    body = f"backend b\n{FIRST}  server same {TAIL} disabled\n  server enabled {TAIL} disabled\n  server new {TAIL} disabled\n"
+    state = HEAD + row("same", op=0, admin=5) + row("enabled", admin=4) + row("new")
+    list(compare(tmp_path, body, state, lines=False))
+
+
+def test_agents(tmp_path: Path) -> None:
+    agent = "agent-check agent-port 1 agent-inter 600s"
+    body = f"backend b\n  server first {TAIL} {agent}\n  server on {TAIL} {agent}\n  server off {TAIL} {agent}\n"
+    state = HEAD + row("on", agent=22, agent_port=5, agent_addr="127.0.0.7") + row("off", agent=18)
+    list(compare(tmp_path, body, state))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        "",
+        HEAD.replace("1\n", "2\n", 1) + row("s", op=0),
+        "1\nfoo bar\n\n",
+        HEAD + row("s", op=0).rstrip("\n"),
+        HEAD + " ".join(row("s", op=0).split()[:20]) + "\n",
+        HEAD + row("s", op=0).rstrip("\n") + " 1 2 3\n",
+        HEAD + row("s", op=0) + row("s"),
+        HEAD + row("other", op=0) + row("s", backend="zz", op=0),
+    ],
+    ids=["none", "empty", "version", "garbage", "cut", "short", "long", "twice", "unknown"],
+)
+def test_files(tmp_path: Path, state: str | None) -> None:
+    list(compare(tmp_path, f"backend b\n{FIRST}  server s {TAIL}\n", state))
+
+
+@pytest.mark.parametrize("name", ["", "use-backend-name", "other", "missing"])
+def test_a_file_for_each_backend(tmp_path: Path, name: str) -> None:
+    line = f"  server-state-file-name {name}\n" if name else ""
+    for program in ("haproxy", "risefall"):
+        (tmp_path / program).mkdir()
+        (tmp_path / program / "b").write_text(HEAD + row("s", op=0))
+        (tmp_path / program / "other").write_text(HEAD + row("s", admin=1, op=0))
+    list(compare(tmp_path, f"backend b\n{line}{FIRST}  server s {TAIL}\n", HEAD, "local"))
+
+
+def test_not_asked_for(tmp_path: Path) -> None:
+    list(compare(tmp_path, f"backend b\n{FIRST}  server s {TAIL}\n", HEAD + row("s", op=0), "none"))

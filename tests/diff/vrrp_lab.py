@@ -1,0 +1,305 @@
+"""Real keepalived in network namespaces: nodes on bridges, what they tell their notify FIFO, and when.
+
+Everything lies in namespaces that `Lab` makes and removes; no packet leaves them. The times are when the reader saw a line;
+keepalived writes it in the event loop's turn that changed the state. Causes are track files, which keepalived sees at
+once through inotify, so that no script's interval blurs the time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from risefall.vrrp.scripts import ScriptSettings
+from risefall.vrrp.settings import US_PER_S, InstanceSettings
+from risefall.vrrp.trackers import Kind, Tracked
+
+VERSION = "v2.2.7"
+UP_DEADLINE_S = 15.0
+LOG_TIME = len("Mon Nov 23 02:33:36 2026: ")
+_NUMBERS = itertools.count()
+
+
+class LabError(Exception):
+    """keepalived or a namespace did not do what it must."""
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """One line of a FIFO. at_us: since the lab began."""
+
+    at_us: int
+    node: str
+    line: str
+
+
+class NodePlan(msgspec.Struct, frozen=True):
+    """instances: their `source` says the address; a second instance lies on the second link, and so on."""
+
+    instances: tuple[InstanceSettings, ...]
+    tracked: tuple[Tracked, ...] = ()
+    """Files and scripts, tracked by the first instance. A script fails as long as the file of its name is not empty."""
+    group: bool = False
+    """All instances are one sync group, G."""
+    scripts: tuple[ScriptSettings, ...] = ()
+    """Of the scripts among `tracked`."""
+    delay_s: float = 0
+    """vrrp_startup_delay."""
+    at_first: tuple[tuple[str, int], ...] = ()
+    """What the files hold at the start; 0 where nothing is said."""
+
+
+def missing() -> str:
+    """Why the real thing cannot run here; empty when it can."""
+    for program in ("keepalived", "ip"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed here"
+    if VERSION not in subprocess.run(["keepalived", "--version"], capture_output=True, text=True, check=False).stderr:
+        return f"the keepalived that is installed here is not {VERSION}"
+    name = f"rf{os.getpid()}probe"
+    if os.geteuid() or subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
+        return "network namespaces cannot be made here"
+    _ip("netns", "del", name)
+    return ""
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+class Lab:
+    """Use it with `with`: leaving removes processes and namespaces, whatever has happened."""
+
+    def __init__(self, folder: Path, plans: list[NodePlan]) -> None:
+        self.folder = folder
+        self.plans = {f"n{number}": plan for number, plan in enumerate(plans)}
+        self.prefix = f"rf{os.getpid()}x{next(_NUMBERS)}"
+        self.heard: list[Heard] = []
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._changed = threading.Condition()
+        self._readers: list[threading.Thread] = []
+        self._ended = threading.Event()
+        self._zero_ns = time.monotonic_ns()
+
+    def __enter__(self) -> Lab:
+        try:
+            self._wire()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for reader in self._readers:
+            reader.join()
+        for name in ("br", *self.plans):
+            subprocess.run(["ip", "netns", "del", self._space(name)], capture_output=True, check=False)
+
+    def now_us(self) -> int:
+        """Since the lab began."""
+        return (time.monotonic_ns() - self._zero_ns) // 1000
+
+    def _space(self, name: str) -> str:
+        return f"{self.prefix}{name}"
+
+    def _wire(self) -> None:
+        """A bridge for each link, in a namespace of its own, and a cable from each node to each bridge."""
+        bridges = self._space("br")
+        _ip("netns", "add", bridges)
+        links = max(len(plan.instances) for plan in self.plans.values())
+        for link in range(links):
+            bridge = ("type", "bridge", "forward_delay", "0", "stp_state", "0", "mcast_snooping", "0")
+            _ip("-n", bridges, "link", "add", f"br{link}", *bridge)
+            _ip("-n", bridges, "link", "set", f"br{link}", "up")
+        for name, plan in self.plans.items():
+            space = self._space(name)
+            _ip("netns", "add", space)
+            for link, settings in enumerate(plan.instances):
+                there = f"{name}l{link}"
+                _ip("-n", space, "link", "add", f"eth{link}", "type", "veth", "peer", there, "netns", bridges)
+                _ip("-n", bridges, "link", "set", there, "master", f"br{link}", "up")
+                _ip("-n", space, "addr", "add", f"{settings.source}/24", "dev", f"eth{link}")
+                _ip("-n", space, "link", "set", f"eth{link}", "up")
+
+    # What is done to nodes; each returns when it was done.
+
+    def start(self, name: str) -> None:
+        """Starts keepalived and waits until it has told the first state of all its instances."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        fifo = folder / "fifo"
+        if not fifo.exists():
+            os.mkfifo(fifo)
+            reader = threading.Thread(target=self._read, args=(name, fifo), daemon=True)
+            reader.start()
+            self._readers.append(reader)
+        (folder / "keepalived.conf").write_text(self._config(name))
+        for tracked in self.plans[name].tracked:
+            self._put(name, tracked, dict(self.plans[name].at_first).get(tracked.name, 0))
+        before = len(self.heard)
+        pids = [f"--{kind}={folder / kind}" for kind in ("pid", "vrrp_pid", "checkers_pid", "bfd_pid")]
+        inside = ("ip", "netns", "exec", self._space(name))
+        with (folder / "log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [*inside, "keepalived", "-n", "-l", "-D", "-P", "-f", str(folder / "keepalived.conf"), *pids],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "TMPDIR": str(folder)},
+            )
+        wanted = len(self.plans[name].instances) + self.plans[name].group
+        self.wait(lambda: len([one for one in self.heard[before:] if one.node == name]) >= wanted)
+
+    def stop(self, name: str) -> int:
+        """SIGTERM; returns when it was sent, once keepalived has ended."""
+        at_us = self.now_us()
+        self.processes[name].terminate()
+        self.processes[name].wait(timeout=UP_DEADLINE_S)
+        return at_us
+
+    def kill(self, name: str) -> int:
+        """As a host that dies: the parent must not see its child die, nor the child its parent, or priority 0 is sent."""
+        parent = self.processes[name]
+        parent.send_signal(signal.SIGSTOP)
+        at_us = self.now_us()
+        os.kill(int((self.folder / name / "vrrp_pid").read_text()), signal.SIGKILL)
+        parent.kill()
+        parent.wait(timeout=UP_DEADLINE_S)
+        return at_us
+
+    def write(self, name: str, file: str, value: int) -> int:
+        """Changes a track file, or what a script finds."""
+        at_us = self.now_us()
+        tracked = next(one for one in self.plans[name].tracked if one.name == file)
+        self._put(name, tracked, value)
+        return at_us
+
+    def _put(self, name: str, tracked: Tracked, value: int) -> None:
+        empty = tracked.kind is Kind.SCRIPT and not value
+        (self.folder / name / tracked.name).write_text("" if empty else f"{value}\n")
+
+    def part(self, name: str) -> int:
+        """This node's packets reach nobody who is parted too, though its link is up."""
+        return self._isolate(name, "on")
+
+    def heal(self, name: str) -> int:
+        """And again."""
+        return self._isolate(name, "off")
+
+    def _isolate(self, name: str, state: str) -> int:
+        at_us = self.now_us()
+        _ip("-n", self._space("br"), "link", "set", f"{name}l0", "type", "bridge_slave", "isolated", state)
+        return at_us
+
+    def link(self, name: str, state: str, number: int = 0) -> int:
+        """Sets an interface of the node `up` or `down`."""
+        at_us = self.now_us()
+        _ip("-n", self._space(name), "link", "set", f"eth{number}", state)
+        return at_us
+
+    def wait(self, seen: object, deadline_s: float = UP_DEADLINE_S) -> None:
+        """Until `seen()`; raises LabError at the deadline, with what keepalived logged."""
+        assert callable(seen)
+        with self._changed:
+            if not self._changed.wait_for(seen, timeout=deadline_s):
+                logs = "\n".join(path.read_text() for path in sorted(self.folder.glob("*/log")))
+                raise LabError(f"not seen within {deadline_s} s; heard {self.heard}\n{logs}")
+
+    def wait_until(self, at_us: int) -> None:
+        """Lets real time pass up to then: what does not happen meanwhile is an observation too."""
+        self._ended.wait(max(at_us - self.now_us(), 0) / US_PER_S)
+
+    def log(self, name: str) -> list[str]:
+        """What this node has logged, without the time before each line."""
+        lines = (self.folder / name / "log").read_text().splitlines()
+        return [line[LOG_TIME:] for line in lines]
+
+    def _read(self, name: str, fifo: Path) -> None:
+        """Lines as they come. It opens the FIFO for writing too, so that it does not end when keepalived does."""
+        handle = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        rest = b""
+        while not self._ended.is_set():
+            if not select.select([handle], [], [], 0.1)[0]:
+                continue
+            rest += os.read(handle, 4096)
+            *lines, rest = rest.split(b"\n")
+            with self._changed:
+                self.heard += [Heard(self.now_us(), name, line.decode()) for line in lines]
+                self._changed.notify_all()
+        os.close(handle)
+
+    def _config(self, name: str) -> str:
+        folder, plan = self.folder / name, self.plans[name]
+        head = [f"global_defs {{\n router_id t\n script_user root\n vrrp_notify_fifo {folder / 'fifo'}\n}}"]
+        if plan.delay_s:
+            head.append(f"global_defs {{\n vrrp_startup_delay {plan.delay_s}\n}}")
+        files = [one.name for one in plan.tracked if one.kind is Kind.FILE]
+        head += [f"track_file {one} {{\n file {folder / one}\n}}" for one in files]
+        head += [_script(one, folder) for one in plan.scripts]
+        if plan.group:
+            members = "\n  ".join(one.name for one in plan.instances)
+            head.append(f"vrrp_sync_group G {{\n group {{\n  {members}\n }}\n}}")
+        for link, settings in enumerate(plan.instances):
+            head.append(_instance(settings, link, plan.tracked if link == 0 else ()))
+        return "\n".join(head) + "\n"
+
+
+def _script(settings: ScriptSettings, folder: Path) -> str:
+    """The block of one script."""
+    body = [
+        f'script "/usr/bin/test ! -s {folder / settings.name}"',
+        f"interval {settings.interval_us // US_PER_S}",
+        f"rise {settings.rise}",
+        f"fall {settings.fall}",
+    ]
+    return f"vrrp_script {settings.name} {{\n  " + "\n  ".join(body) + "\n}"
+
+
+def _instance(settings: InstanceSettings, link: int, tracked: tuple[Tracked, ...]) -> str:
+    """The block of one instance."""
+    lines = [
+        f"interface eth{link}",
+        f"virtual_router_id {settings.vrid}",
+        f"priority {settings.priority}",
+        f"version {settings.version}",
+        f"advert_int {settings.adv_us / US_PER_S:g}",
+        f"down_timer_adverts {settings.down_timer_adverts}",
+        "garp_master_delay 0",
+        "notify_priority_changes true",
+    ]
+    if settings.nopreempt:
+        lines.append("nopreempt")
+    if settings.dont_track_primary:
+        lines.append("dont_track_primary")
+    if settings.preempt_delay_us:
+        lines.append(f"preempt_delay {settings.preempt_delay_us / US_PER_S:g}")
+    blocks = [("virtual_ipaddress", [f"{vip}/24" for vip in settings.vips])]
+    blocks.append(("unicast_peer", [peer.address for peer in settings.peers]))
+    reverse = {True: " reverse", False: ""}
+    for kind in (Kind.FILE, Kind.SCRIPT):
+        entries = [f"{one.name} weight {one.weight}{reverse[one.reverse]}" for one in tracked if one.kind is kind]
+        blocks.append((f"track_{kind.value}", entries))
+    for block, entries in blocks:
+        if entries:
+            lines += [f"{block} {{", *(f"  {entry}" for entry in entries), "}"]
+    body = "\n".join(f"  {line}" for line in lines)
+    return f"vrrp_instance {settings.name} {{\n{body}\n}}"

@@ -1,0 +1,202 @@
+"""The machine of a vrrp_script: the counter, the ladder of signals, overlapping runs, the lines."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from risefall.vrrp.scripts import (
+    Action,
+    Init,
+    Kill,
+    Line,
+    Outcome,
+    Script,
+    ScriptSettings,
+    Start,
+    Turn,
+    Turned,
+    counted,
+)
+from risefall.vrrp.settings import Imitated
+
+S = 1_000_000
+OK = Outcome(status=0)
+BAD = Outcome(status=1)
+
+
+def lines(actions: list[Action]) -> list[str]:
+    """What is logged."""
+    return [one.text for one in actions if isinstance(one, Line)]
+
+
+def played(rise: int, fall: int, letters: str) -> tuple[str, int]:
+    """The events of a sequence of results, as the spec writes them, and the last counter."""
+    script = Script(ScriptSettings(name="X", rise=rise, fall=fall))
+    events = []
+    for number, letter in enumerate(letters, 1):
+        script.time((number - 1) * S)
+        for action in script.reaped(number, OK if letter == "s" else BAD):
+            if isinstance(action, Turned):
+                events.append(f"{'UP' if action.up else 'DOWN'}@{number}")
+    return " ".join(events), script.result
+
+
+@pytest.mark.parametrize(
+    ("rise", "fall", "letters", "events", "result"),
+    [
+        (1, 1, "sfsf", "UP@1 DOWN@2 UP@3 DOWN@4", 0),
+        (3, 3, "s", "UP@1", 5),
+        (3, 3, "f", "DOWN@1", 0),
+        (2, 3, "sffsfffss", "UP@1 DOWN@7 UP@9", 4),
+        (3, 2, "ffsssff", "DOWN@1 UP@5 DOWN@7", 0),
+        (2, 2, "sfsfsff", "UP@1 DOWN@7", 0),
+        (3, 2, "fssfsss", "DOWN@1 UP@7", 4),
+        (1, 3, "sfffs", "UP@1 DOWN@4 UP@5", 3),
+        (2, 1, "fsfss", "DOWN@1 UP@5", 2),
+    ],
+)
+def test_the_vectors_of_the_spec(rise: int, fall: int, letters: str, events: str, result: int) -> None:
+    """§1.10, each of which was replayed on 2.2.7."""
+    assert played(rise, fall, letters) == (events, result)
+
+
+@pytest.mark.parametrize(
+    ("result", "success", "init", "after", "turn"),
+    [
+        (0, True, Init.DONE, 1, Turn.NONE),
+        (1, True, Init.DONE, 2, Turn.NONE),
+        (2, True, Init.DONE, 4, Turn.UP),
+        (2, True, Init.INIT, 4, Turn.UP),
+        (3, True, Init.DONE, 4, Turn.NONE),
+        (4, True, Init.DONE, 4, Turn.NONE),
+        (4, False, Init.DONE, 3, Turn.NONE),
+        (3, False, Init.DONE, 0, Turn.DOWN),
+        (2, False, Init.INIT, 0, Turn.DOWN),
+        (2, False, Init.RELOAD, 0, Turn.DOWN),
+        (2, False, Init.DONE, 0, Turn.NONE),
+        (1, False, Init.DONE, 0, Turn.NONE),
+        (0, False, Init.DONE, 0, Turn.NONE),
+    ],
+)
+def test_every_row_of_the_counter(result: int, success: bool, init: Init, after: int, turn: Turn) -> None:
+    """§1.7 with rise 3 and fall 2."""
+    assert counted(result, success, 3, 2, init) == (after, turn)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.lists(st.booleans(), min_size=1, max_size=60))
+def test_against_streaks(rise: int, fall: int, results: list[bool]) -> None:
+    """The same machine told as streaks: the first result decides; then `fall` failures or `rise` successes in a row."""
+    result, init, up, streak = rise - 1, Init.INIT, False, 0
+    for number, success in enumerate(results):
+        result, turn = counted(result, success, rise, fall, init)
+        init = Init.DONE
+        assert 0 <= result <= rise + fall - 1
+        if number == 0:
+            up, changed = success, True
+        else:
+            streak = streak + 1 if success != up else 0
+            changed = streak >= (fall if up else rise)
+            up = up != changed
+        streak = 0 if changed else streak
+        assert (turn is not Turn.NONE) == changed
+        assert (result >= rise) == up
+
+
+def test_the_ladder_of_signals() -> None:
+    """TERM at the timeout, KILL two seconds later, then every two and ten seconds more; the reap decides."""
+    script = Script(ScriptSettings(name="X", interval_us=60 * S, timeout_us=S))
+    assert script.time(0) == [Start(1)]
+    assert script.time(S - 1) == []
+    assert script.time(S) == [Kill(1, 15)]
+    assert script.time(3 * S) == [Kill(1, 9)]
+    stuck = "Script X child (PID 1) failed to terminate after kill"
+    assert script.time(5 * S) == [Line(stuck), Kill(1, 9)]
+    assert script.next_us() == 15 * S
+    assert script.time(15 * S) == [Line(stuck), Kill(1, 9)]
+    assert lines(script.reaped(1, Outcome(signal=9))) == ["VRRP_Script(X) timed_out"]
+
+
+@pytest.mark.parametrize(
+    ("at_us", "outcome", "said"),
+    [
+        (S, Outcome(signal=15), "VRRP_Script(X) timed_out"),
+        (S, Outcome(signal=9), "VRRP_Script(X) failed (due to signal 9)"),
+        (3 * S, Outcome(signal=9), "VRRP_Script(X) timed_out"),
+        (3 * S, Outcome(signal=15), "VRRP_Script(X) timed_out"),
+        (3 * S, Outcome(signal=11), "VRRP_Script(X) failed (due to signal 11)"),
+        (0, Outcome(signal=15), "VRRP_Script(X) failed (due to signal 15)"),
+        (S, OK, "VRRP_Script(X) succeeded"),
+    ],
+)
+def test_how_a_run_past_its_timeout_ends(at_us: int, outcome: Outcome, said: str) -> None:
+    """Also that a script which traps TERM and exits 0 is a success."""
+    script = Script(ScriptSettings(name="X", interval_us=60 * S, timeout_us=S))
+    for now in (0, S, 3 * S):
+        if now <= at_us:
+            script.time(now)
+    actions = script.reaped(1, outcome)
+    assert lines(actions)[-1] == said
+    assert (Kill(1, 9) in actions) == (outcome.signal == 15 and at_us == S)
+
+
+def test_a_run_that_is_lost_has_no_result() -> None:
+    """kill said ESRCH."""
+    script = Script(ScriptSettings(name="X", interval_us=60 * S, timeout_us=S))
+    script.time(0)
+    script.time(S)
+    assert lines(script.lost(1)) == ["Script X child (PID 1) lost"]
+    assert (script.init, script.result) == (Init.INIT, 0)
+    assert script.reaped(1, OK) == []
+
+
+def test_an_overlap_in_2_2_7_starts_a_second_run() -> None:
+    """The line says otherwise; and when one of the two ends, nothing kills the other any more."""
+    script = Script(ScriptSettings(name="X", timeout_us=10 * S))
+    skipped = "Track script X is already running, expect idle - skipping run"
+    script.time(0)
+    assert script.time(S) == [Line(skipped), Start(2)]
+    assert Turned(up=True, first=True, reload=False) in script.reaped(1, OK)
+    assert script.time(2 * S) == [Start(3)]
+    script.reaped(3, BAD)
+    script.tick_us = 60 * S
+    assert script.time(11 * S) == []
+    assert script.reaped(2, OK) == []
+
+
+def test_an_overlap_in_head_is_skipped() -> None:
+    """The effective period is the smallest multiple of the interval that holds the run."""
+    script = Script(ScriptSettings(name="X", timeout_us=3 * S, imitated=Imitated.HEAD))
+    script.time(0)
+    assert [type(one) for one in script.time(S)] == [Line]
+    script.time(3 * S)
+    assert lines(script.time(4 * S)) == ["Track script X is being timed out, expect idle - skipping run"]
+    script.reaped(1, Outcome(signal=15))
+    assert script.time(5 * S) == [Start(2)]
+
+
+def test_the_status_is_told_apart_from_the_turn() -> None:
+    """`now returning` compares with the last status, 0 at first, and does not mind signals."""
+    script = Script(ScriptSettings(name="X", fall=3))
+    said = []
+    for number, outcome in enumerate([OK, BAD, BAD, Outcome(signal=6), Outcome(status=2), OK], 1):
+        script.time(number * S)
+        said.append(lines(script.reaped(number, outcome)))
+    assert said == [
+        ["VRRP_Script(X) succeeded"],
+        ["Script `X` now returning 1"],
+        [],
+        ["VRRP_Script(X) failed (due to signal 6)"],
+        ["Script `X` now returning 2"],
+        ["Script `X` now returning 0", "VRRP_Script(X) succeeded"],
+    ]
+
+
+def test_a_reload_that_changed_the_script() -> None:
+    """It starts over without a result, and the first failure acts."""
+    script = Script(ScriptSettings(name="X", rise=2, fall=3), init=Init.RELOAD)
+    script.time(0)
+    assert Turned(up=False, first=True, reload=True) in script.reaped(1, BAD)
+    kept = Script(ScriptSettings(name="X", rise=2, fall=3), result=4, init=Init.DONE)
+    assert kept.good
