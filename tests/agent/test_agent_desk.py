@@ -8,7 +8,7 @@ from risefall.agent.desk import Desk
 from risefall.agent.explain import render_tree
 from risefall.agent.leases import Book, OrderWord, Slot, make_order
 from risefall.agent.reading import Reading
-from risefall.agent.settings import Cpu, Service, Settings
+from risefall.agent.settings import Cpu, Say, Service, Settings
 from risefall.agent.words import Ledger
 
 S = 1_000_000_000
@@ -83,3 +83,13 @@ def test_the_whole_tree() -> None:
     ]
     assert made.services() == ["app"]
     assert made.readings("app")["cpu"].value == 70
+
+
+def test_an_agent_that_goes_says_so() -> None:
+    made = desk(app=Service(), db=Service(signal=(CPU,)))
+    made.refresh("app", 0, 0)
+    made.closing = Say.DRAIN
+    assert made.speak("app", "a", 0, 0).line == b"up drain 100% #agent stops\n"
+    assert made.speak("db", "a", 0, 0).line == b"drain #agent stops\n"
+    made.closing = Say.DOWN
+    assert made.speak("db", "b", 0, 0).line == b"down #agent stops\n"

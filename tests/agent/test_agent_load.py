@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from pathlib import Path
 
 import pytest
 
-from risefall.agent.load import load_settings, parse_settings
+from risefall.agent.load import KINDS, load_settings, parse_settings
 from risefall.agent.settings import Combine, Condition, Cpu, Op, Say, Settings
 from risefall.errors import ConfigError
 
@@ -136,3 +138,11 @@ def test_what_is_wrong_is_said(text: str, message: str) -> None:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_settings("/nowhere/agent.toml")
+
+
+def test_the_example_of_the_documents_is_read_and_names_every_kind() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "agent.md").read_text()
+    made = parse_settings(text.partition("```toml\n")[2].partition("```")[0])
+    assert len(made.service["app"].signal) == 3
+    table = set(re.findall(r"^\| `([a-z]+)` \|", text, re.MULTILINE))
+    assert table == set(KINDS)

@@ -69,6 +69,10 @@ def test_files() -> None:
     )
 
 
+def test_when_a_process_started() -> None:
+    assert procfs.parse_start_ns("1 (a) b) c) S " + "0 " * 18 + "250 0 0") == 2_500_000_000
+
+
 def test_connections() -> None:
     assert procfs.count_established(TCP, 8080) == 1
     assert procfs.count_established(TCP6, 8080) == 1

@@ -13,11 +13,12 @@ import msgspec
 
 from risefall.agent.leases import Book, Order, Slot
 from risefall.agent.reading import Reading, latest
-from risefall.agent.rules import Answer, Memory, Node, decide
-from risefall.agent.settings import Service, Settings
+from risefall.agent.rules import ADMIN, Answer, Memory, Node, decide
+from risefall.agent.settings import Say, Service, Settings
 from risefall.agent.words import SERVING, Ledger, Part, render_line, resolve
 
 TAG_MAX = 64
+CLOSING = "agent stops"
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -61,6 +62,8 @@ class Desk:
         self._boot_ns = boot_ns
         self._counters = {name: Counter(service, started_ns) for name, service in settings.service.items()}
         self._words = {(service.send or name): name for name, service in settings.service.items()}
+        self.closing: Say | None = None
+        """The word of an agent that is about to go."""
         self._default = next((name for name, each in settings.service.items() if each.default), None)
 
     # --- readings and orders
@@ -134,9 +137,15 @@ class Desk:
         return self._default if self._default in known else None
 
     def part(self, service: str, now_ns: int, wall_ns: int) -> Part | None:
-        """What a service has to say now, to whomever; None is silence."""
+        """What a service has to say now, to whomever; None is silence. An agent that is about to go says so first."""
         counter = self._counters[service]
-        return resolve(counter.service, counter.answer, self.book.standing(service, wall_ns), now_ns)
+        part = resolve(counter.service, counter.answer, self.book.standing(service, wall_ns), now_ns)
+        if self.closing is None:
+            return part
+        part = part or Part()
+        if self.closing in ADMIN:
+            return msgspec.structs.replace(part, admin=self.closing.value, reason=CLOSING)
+        return msgspec.structs.replace(part, health=self.closing.value, reason=CLOSING)
 
     def speak(self, service: str, balancer: str, now_ns: int, wall_ns: int) -> Spoken:
         """The line for a balancer. What it must hear taken back later is noted before it is sent."""

@@ -96,5 +96,14 @@ class Machine(msgspec.Struct, frozen=True):
         return read_text(f"{self.proc}/pressure/{resource}")
 
 
+def boot_ns(machine: Machine) -> int:
+    """When this machine, or this container, began, on the monotonic clock. Process 1 of a container begins with it."""
+    slept = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    try:
+        return procfs.parse_start_ns(read_text(f"{machine.proc}/1/stat")) - slept
+    except (OSError, ValueError):
+        return -slept
+
+
 def this_machine() -> Machine:
     return Machine(cpus=len(os.sched_getaffinity(0)))

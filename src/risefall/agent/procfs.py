@@ -162,3 +162,11 @@ def parse_number(text: str) -> float:
     if value != value or abs(value) == float("inf"):
         raise ValueError(f"'{words[0][:40]}' is no finite number")
     return value
+
+
+def parse_start_ns(text: str) -> int:
+    """When a process started, in nanoseconds since the boot, from its /proc/PID/stat; its name may hold anything."""
+    words = text.rpartition(")")[2].split()
+    if len(words) < 20:
+        raise ValueError("no start time in stat")
+    return int(words[19]) * 1_000_000_000 // USER_HZ

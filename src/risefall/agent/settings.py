@@ -289,7 +289,10 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     allow: tuple[str, ...] = ()
     connections_per_source: Number = 64
     connections: Number = 4096
-    send_ms: Limit = field(default=200, name="send_wait")
+    send_ms: Annotated[int, Meta(ge=0, le=10_000, extra=TIME, description="write 0 to 10s, such as 200ms")] | None = (
+        field(default=None, name="send_wait")
+    )
+    """How long what HAProxy sends is waited for; None: 200 ms on a port of several services, else not at all."""
     deadline_ms: Limit = field(default=2000, name="deadline")
     send_bytes_max: Annotated[int, Meta(ge=16, le=65536, description="write 16 to 65536 bytes")] = field(
         default=256, name="send_bytes"

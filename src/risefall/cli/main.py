@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "the daemon: checks for ever, logs, serves its surfaces",
     "ctl": "commands to a running risefall or HAProxy: drain, maint, ready, weight, show, wait ...",
     "probe": "one check of one target, each step told",
+    "agent": "answers HAProxy's agent-check on a backend, from its load and its state",
     "vrrp": "what a keepalived.conf says: scripts, instances, groups, virtual servers",
     "demo": "plays backends on loopback and checks them; needs nothing",
 }

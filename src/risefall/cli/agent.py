@@ -1,0 +1,156 @@
+"""`risefall agent`: answers HAProxy's agent-check on a backend."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+import click
+import msgspec
+import trio
+
+from risefall.agent.desk import Desk
+from risefall.agent.explain import render_tree
+from risefall.agent.leases import Book
+from risefall.agent.load import load_settings
+from risefall.agent.machine import this_machine
+from risefall.agent.picture import draw
+from risefall.agent.replay import parse_trace, replay, write_rows
+from risefall.agent.sensing import look_once, make_sensors
+from risefall.agent.service import Service
+from risefall.agent.settings import Settings, plain_settings
+from risefall.agent.words import Ledger
+from risefall.errors import ConfigError, StartError
+
+
+def tell(line: str) -> None:
+    """A message for whoever watches."""
+    click.echo(line, err=True)
+
+
+def settings_of(path: str | None, listen: tuple[str, ...]) -> Settings:
+    """The settings of a file, or those without one; `--listen` instead of the file's addresses."""
+    if path is None:
+        settings = plain_settings(listen)
+    else:
+        settings = load_settings(path)
+        if not settings.service:
+            settings = msgspec.structs.replace(settings, service=plain_settings().service)
+        if listen:
+            settings = msgspec.structs.replace(settings, agent=msgspec.structs.replace(settings.agent, listen=listen))
+    folder = settings.agent.state_dir or os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or None
+    return msgspec.structs.replace(settings, agent=msgspec.structs.replace(settings.agent, state_dir=folder))
+
+
+def pick(settings: Settings, name: str | None) -> str:
+    """The service that is meant. Raises click.UsageError."""
+    if name is None and len(settings.service) == 1:
+        return next(iter(settings.service))
+    if name not in settings.service:
+        raise click.UsageError(f"--service is one of: {', '.join(settings.service)}")
+    return name
+
+
+async def explain(settings: Settings) -> str:
+    """Reads every signal once and prints what each service would say, and why."""
+    from risefall.cli.agent_checks import make_engine
+
+    desk = Desk(settings, Book(), Ledger(), started_ns=time.monotonic_ns())
+    await look_once(desk, make_sensors(desk, this_machine(), make_engine(settings)))
+    return "\n".join(render_tree(desk.explain(name, time.monotonic_ns(), time.time_ns())) for name in desk.services())
+
+
+def run_replay(settings: Settings, name: str, path: str, plot: str | None) -> None:
+    """Prints the rows of a replay, and draws them."""
+    service = settings.service[name]
+    try:
+        with click.open_file(path, encoding="utf-8", errors="replace") as lines:
+            rows = list(replay(service, parse_trace(lines, service, path)))
+    except OSError as error:
+        raise ConfigError(f"{path}: error: cannot be read: {error.strerror}\n  help: check the path") from error
+    for line in write_rows(rows, service):
+        click.echo(line)
+    if plot is not None:
+        draw(rows, service, plot)
+        tell(f"drawn: {plot}")
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, and then for as long as the last word is to be said."""
+    from risefall.cli.agent_checks import make_engine
+
+    service = Service(settings, this_machine(), make_engine(settings), tell)
+    if settings.agent.state_dir is None:
+        tell("note: no state folder: what was ordered and told is forgotten at the end; set agent.state_dir")
+
+    async def wait_signal(scope: trio.CancelScope) -> None:
+        """The first signal begins the end, a second one is the end."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                if service.stopped:
+                    scope.cancel()
+                service.stop()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_signal, nursery.cancel_scope)
+        async with trio.open_nursery() as inner:
+            addresses = await inner.start(service.run)
+            tell(f"answering on {', '.join(spelled(address) for address in addresses)}")
+        nursery.cancel_scope.cancel()
+
+
+def spelled(address: Sequence[str | int]) -> str:
+    host, port = address[0], address[1]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that an operator can act on, out of what tasks raised."""
+    for error in group.exceptions:
+        inner = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(inner, StartError):
+            return inner
+    return group
+
+
+@click.command("agent")
+@click.option("-f", "path", metavar="FILE", help="agent.toml; without it the weight follows CPU headroom")
+@click.option(
+    "--listen", multiple=True, metavar="HOST:PORT", help="where to answer; may repeat  [default: 127.0.0.1:9777]"
+)
+@click.option(
+    "--explain", "explaining", is_flag=True, help="read every signal once, print what would be said and why, end"
+)
+@click.option(
+    "--replay", "trace", metavar="CSV", help="run recorded signals through the rules and print what would be said"
+)
+@click.option("--plot", metavar="PNG", help="with --replay: draw signals and weight (needs matplotlib)")
+@click.option("--service", "name", metavar="NAME", help="with --replay: which service of the file")
+def command(
+    path: str | None, listen: tuple[str, ...], explaining: bool, trace: str | None, plot: str | None, name: str | None
+) -> None:
+    """Answers HAProxy's agent-check on a backend: weight, maxconn and state from this machine's signals.
+
+    A trace for --replay is CSV whose first line names its columns: t (seconds) and signals. HAProxy cuts a weight in per
+    cent of the configured one to a whole number, so give its servers `weight 100`.
+
+    \b
+    Example:
+      risefall agent --listen 0.0.0.0:9777
+      risefall agent -f agent.toml --replay monday.csv --plot monday.png
+    """
+    if (plot or name) and not trace:
+        raise click.UsageError("--plot and --service are for --replay")
+    settings = settings_of(path, listen)
+    if trace:
+        run_replay(settings, pick(settings, name), trace, plot)
+        return
+    if explaining:
+        click.echo(trio.run(explain, settings))
+        return
+    try:
+        trio.run(serve, settings)
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from None

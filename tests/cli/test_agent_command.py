@@ -1,0 +1,83 @@
+"""`risefall agent` as an operator runs it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cli_kit import risefall
+
+LONG_S = 20.0
+
+
+def ask(port: int, send: bytes = b"") -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as stream:
+        stream.sendall(send)
+        data = b""
+        while piece := stream.recv(4096):
+            data += piece
+        return data
+
+
+def test_it_answers_without_a_configuration_and_ends_on_sigterm() -> None:
+    words = [sys.executable, "-m", "risefall", "agent", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        while "answering on" not in line:
+            assert line, "it ended early"
+            line = process.stderr.readline()
+        port = int(line.rpartition(":")[2])
+        deadline = time.monotonic() + LONG_S
+        while not (said := ask(port)):
+            assert time.monotonic() < deadline
+        assert said.startswith(b"up ")
+        assert said.endswith(b"%\n")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LONG_S) == 0
+
+
+def test_its_checks_are_the_engines(tmp_path: Path, free_port: int) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(f"""
+        [[service.app.signal]]
+        kind = "check"
+        check = "tcp://127.0.0.1:{free_port}"
+        rise = 1
+        fall = 1
+        [[service.app.state]]
+        say = "down"
+        signal = "check"
+        op = "=="
+        value = 0
+    """)
+    _, out, _ = risefall("agent", "-f", str(path), "--explain")
+    assert out.startswith("app: down 100% #check 0 (L4CON)")
+    with socket.create_server(("127.0.0.1", free_port)):
+        _, out, _ = risefall("agent", "-f", str(path), "--explain")
+    assert out.startswith("app: up 100%")
+
+
+def test_a_configuration_that_is_wrong_ends_with_2(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text("[agent]\nlisen = []\n")
+    code, _, err = risefall("agent", "-f", str(path))
+    assert code == 2
+    assert f"{path}:2:1: error: agent.lisen: there is no such key here" in err
+    path.write_text('[[service.a.signal]]\nkind = "check"\ncheck = "gopher://x"\n')
+    code, _, err = risefall("agent", "-f", str(path))
+    assert code == 2
+    assert "the scheme is one of" in err
+
+
+def test_replay_prints_what_would_be_said(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("t,cpu\n0,50\n10,95\n20,95\n")
+    _, out, _ = risefall("agent", "--replay", str(trace))
+    assert out.splitlines()[0] == "t,cpu,pressure,memory,asked,weight,maxconn,answer"
+    assert out.splitlines()[1].endswith(',100,,"up 100%"')
+    assert risefall("agent", "--plot", "x.png")[0] == 2
