@@ -16,6 +16,7 @@ import time
 import traceback
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -326,13 +327,17 @@ class Service:
 
         Raises: RisefallError where it cannot be; then nothing has changed.
         """
-        if self._reread is None:
-            raise StartError("this configuration cannot be read again: it did not come from files")
         async with self._reloading:
             stamp = time.monotonic_ns() // 1000
             self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={stamp}", "STATUS=reading the configuration again")
             try:
+                if self._reread is None:
+                    raise StartError("this configuration cannot be read again: it did not come from files")
                 told = await self._reload(self._reread)
+                self.report.say(f"reloaded: {told}")
+            except RisefallError as error:
+                self.report.say(f"not reloaded, everything goes on as it was:\n{error}")
+                raise
             finally:
                 self._notifier.tell("READY=1", self._status())
         return told
@@ -383,10 +388,8 @@ class Service:
         while True:
             await self._wanted.wait()
             self._wanted = trio.Event()
-            try:
-                self.report.say(f"reloaded: {await self.reload()}")
-            except RisefallError as error:
-                self.report.say(f"not reloaded, everything goes on as it was:\n{error}")
+            with suppress(RisefallError):  # it is told
+                await self.reload()
 
     async def _open_sockets(self, nursery: trio.Nursery, timeout_s: float) -> None:
         """The runtime socket: the one told, else those handed over, else the usual one; without any the run goes on."""
