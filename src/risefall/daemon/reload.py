@@ -20,7 +20,7 @@ from risefall.daemon.join import Crew, Join, now_ms
 from risefall.daemon.placed import Placed, begin, made_of
 from risefall.daemon.report import Report
 from risefall.engine.workers import CheckId
-from risefall.state.carrying import carry_proxy
+from risefall.state.carrying import carry_proxy, date_proxy
 from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, HEALTH, ProxyState, ServerState
 from risefall.state.succession import succeed
@@ -141,6 +141,9 @@ class Heir:
             now_ms(),
         )
         fleet = made.fleet
+        for key, proxy in zip(self.draft.proxies, self.proxies, strict=True):
+            if key in before:
+                date_proxy(proxy, now_ms(), was_down=not (before[key].active or before[key].backup_active))
         join = Join(fleet, crew, report, self.placed, self.draft.groups, self.draft.grower.agent_program)
         self._count_on(old, fleet)
         self._tell(join, made.stale)

@@ -24,6 +24,9 @@ def carry(old: ServerState, new: ServerState, *, follows: bool = False) -> None:
     _carry_address(old, new, follows=follows)
     kept = not old.admin & MAINT or bool(new.admin & MAINT)
     _carry_check(old.health, new.health, counted=kept)
+    if old.health is not None and new.health is not None:
+        # A check that was switched off in maintenance stays paused: switched on, it does not run before maintenance ends.
+        new.health.paused = old.health.paused and bool(new.admin & MAINT)
     _carry_check(old.agent, new.agent, counted=True)
     if old.iweight == new.iweight:
         new.uweight, new.held_weight = old.uweight, old.held_weight
@@ -88,13 +91,49 @@ def _op(old: ServerState, new: ServerState, fresh: Op) -> Op:
     if new.admin & MAINT:
         return Op.STOPPED
     blocked = any(check is not None and check.enabled and not check.good for check in (new.health, new.agent))
+    kept = Op.RUNNING if old.op is Op.STARTING and not new.slowstart_ms else old.op
     if new.tracks >= 0:  # settling the fleet makes it what the tracked one is
-        up = old.op if old.op in (Op.RUNNING, Op.STARTING) else Op.RUNNING
-        return Op.STOPPED if blocked else up
+        return Op.STOPPED if blocked else Op.STARTING if kept is Op.STARTING else Op.RUNNING
     same = (old.health is None, old.agent is None, old.tracks) == (new.health is None, new.agent is None, -1)
     if old.admin & MAINT or not same:
         return Op.STOPPED if blocked else fresh
-    return Op.RUNNING if old.op is Op.STARTING and not new.slowstart_ms else old.op
+    return kept
+
+
+def fit(server: ServerState, proxy: ProxyState) -> bool:
+    """Takes away what a static algorithm cannot have: other weights than 0% and 100%, slowstarts. Whether there was any."""
+    possible = (0, server.iweight)
+    if not proxy.static or (
+        server.uweight in possible and server.held_weight in (-1, *possible) and server.warmth == WARM
+    ):
+        return False
+    server.uweight = server.uweight if server.uweight in possible else server.iweight
+    server.warmth, server.held_weight = WARM, -1
+    return True
+
+
+def date(server: ServerState, now_ms: int, *, was_stopped: bool) -> None:
+    """Once the fleet is settled: a server that has gone DOWN or come UP because of the file has done so now."""
+    stopped = server.op is Op.STOPPED
+    if stopped is was_stopped:
+        return
+    if stopped:
+        server.downs += 1
+    else:
+        server.down_ms += max(0, now_ms - server.changed_ms)
+    server.changed_ms = now_ms
+
+
+def date_proxy(proxy: ProxyState, now_ms: int, *, was_down: bool) -> None:
+    """The same for a proxy: it is down without a server that new traffic may go to."""
+    down = not (proxy.active or proxy.backup_active)
+    if down is was_down:
+        return
+    if down:
+        proxy.downs += 1
+    else:
+        proxy.down_ms += max(0, now_ms - proxy.changed_ms)
+    proxy.changed_ms = now_ms
 
 
 def unlink(server: ServerState) -> None:

@@ -384,12 +384,16 @@ class Fleet:
                 server.admin |= Admin.IDRAIN if tracked.admin & DRAIN else Admin(0)
                 if tracked.op in (Op.STOPPED, Op.STOPPING):
                     server.op = NEXT[server.op, COPIED[tracked.op]]
-            if server.admin & MAINT:
+            if not server.admin & MAINT:
+                server.held_weight = -1  # of a maintenance that another file has ended
+            else:
                 server.op = Op.STOPPED
                 if server.health is None:
                     server.idle_health = 0
                 elif server.health.enabled and not server.health.paused:
                     server.health.paused, server.health.health = True, 0
+            if server.op is not Op.STARTING:
+                server.warmth = WARM
             stack.extend(server.trackers)
 
 

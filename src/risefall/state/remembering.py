@@ -20,7 +20,7 @@ ProxyKey = tuple[str, str]
 
 
 class KeptCheck(msgspec.Struct, frozen=True, array_like=True):
-    """One check: its counter, whether a hand took it back, its last news, and how often it has failed."""
+    """One check: its counter, whether a hand took it back, its last news, how often it has failed, whether it is paused."""
 
     rise: int
     fall: int
@@ -32,6 +32,7 @@ class KeptCheck(msgspec.Struct, frozen=True, array_like=True):
     duration_ms: int
     text: bytes
     fails: int
+    paused: bool = False
 
 
 class KeptServer(msgspec.Struct, frozen=True, array_like=True):
@@ -127,6 +128,7 @@ def _keep_check(check: CheckState | None, index: int, which: int, fails: Fails) 
         check.duration_ms,
         check.text,
         fails(index, which),
+        check.paused,
     )
 
 
@@ -177,6 +179,7 @@ def _recall_check(kept: KeptCheck | None) -> CheckState | None:
         kept.fall,
         kept.health,
         enabled=kept.enabled,
+        paused=kept.paused,
         status=Status(kept.status),
         verdict=Verdict(kept.verdict),
         code=kept.code,

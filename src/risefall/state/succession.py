@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from risefall.state.carrying import carry, unlink
+from risefall.state.carrying import carry, date, fit, unlink
 from risefall.state.fleet import Fleet
-from risefall.state.server import ProxyState, ServerState
+from risefall.state.server import Op, ProxyState, ServerState
 
 
 class Succession(msgspec.Struct):
@@ -42,23 +42,32 @@ def succeed(
         follows: servers whose names are resolved at run time.
     """
     stale: set[int] = set()
-    same = added = 0
+    stopped = bytearray(len(servers))
+    same = changed = added = 0
     for index, before in enumerate(matched):
         if before < 0:
             added += 1
             continue
         new, was = servers[index], old.servers[before]
+        stopped[index] = was.op is Op.STOPPED
         if is_same(before, index):
             was.proxy, was.tracks, was.trackers = new.proxy, new.tracks, new.trackers
             servers[index] = was
             same += 1
+            if fit(was, proxies[new.proxy]):
+                stale.add(index)
         else:
             carry(was, new, follows=index in follows)
+            fit(new, proxies[new.proxy])
             stale.add(index)
-    changed = len(stale)
+            changed += 1
     for index, server in enumerate(servers):
         if server.tracks >= 0 or server.admin:
             unlink(server)
             if server.agent is not None:
                 stale.add(index)
-    return Succession(Fleet(proxies, servers, old.dialect, now_ms), stale, same, changed, added)
+    fleet = Fleet(proxies, servers, old.dialect, now_ms)
+    for index, before in enumerate(matched):
+        if before >= 0:
+            date(servers[index], now_ms, was_stopped=bool(stopped[index]))
+    return Succession(fleet, stale, same, changed, added)
