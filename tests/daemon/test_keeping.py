@@ -15,7 +15,7 @@ import trio
 from daemon_kit import running, status, until
 
 from risefall.daemon import keeping
-from risefall.daemon.keeping import ASIDE, NAME, Head, Unusable, decode, encode, usual_folder, write_whole
+from risefall.daemon.keeping import Head, Unusable, decode, encode, usual_folder, write_whole
 from risefall.daemon.service import Service
 from risefall.engine.play import OK, Act, Door, Player, Then, When, http_reply
 from risefall.state.server import HEALTH
@@ -23,6 +23,7 @@ from risefall.surfaces.calls import Level
 from risefall.surfaces.client import Client
 from risefall.surfaces.runtime import Session
 
+NAME, ASIDE = "run.state", "run.state.unused"
 HTTP = "defaults\n  mode http\n  option httpchk GET /\n  timeout check 5s\n"
 BUSY = Act(http_reply(503, "Busy"))
 

@@ -75,6 +75,8 @@ class Crew:
         self.facts_of: Callable[[CheckId], tuple[str, int, int, bool]] | None = None
         self.listeners: list[Callable[[Effects], None]] = []
         """Who else hears of every change, such as those that push it to a HAProxy."""
+        self.changes = 0
+        """Rises with everything that may have changed a server."""
 
     def end(self, check: CheckId) -> None:
         """Ends a check."""
@@ -159,6 +161,7 @@ class Join:
 
     def apply(self, effects: Effects) -> None:
         """Carries out what a result or a command led to."""
+        self._crew.changes += 1
         for order in effects.orders:
             self.order(order.server, order.which, order.change)
         for proxy in effects.weights:

@@ -3,7 +3,7 @@
 It is written at the end, and while it runs whenever there was news, at most every few seconds: encoded in slices, so that
 news and clients do not wait, and written by a thread into a new file that takes the old one's place in one step. So a
 SIGKILL at any instant costs the news of seconds, and never the ability to start. A file that cannot be used is told, put
-aside and otherwise left alone. Source: spec/haproxy-checks.md §1.11.
+aside and otherwise left alone. Runs with different runtime sockets have different files. Source: spec/haproxy-checks.md §1.11.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -22,25 +22,31 @@ import trio
 
 from risefall.config.text import encodable
 from risefall.daemon.join import Join, now_ms
-from risefall.state.carrying import carry
+from risefall.state.carrying import carry, date, date_proxy, fit
+from risefall.state.fleet import Fleet
 from risefall.state.remembering import (
     KeptProxy,
     KeptServer,
     ProxyKey,
+    Shown,
     keep_proxy,
     keep_server,
     recall_proxy,
     recall_server,
 )
-from risefall.state.server import AGENT, ProxyState, ServerState
+from risefall.state.server import AGENT, HEALTH, Op, ProxyState, ServerState
+from risefall.status import Status
+from risefall.surfaces.live import Figures
+from risefall.surfaces.serve import inherited
 
 MAGIC = b"risefall state 1\n"
-NAME, LOCK, ASIDE = "run.state", "run.lock", "run.state.unused"
+STATE, NEW, LOCK, ASIDE = ".state", ".new", ".lock", ".state.unused"
 DIGEST_BYTES = 16
 EVERY_S = 5.0
 SHARE = 20
 """Encoding and writing take at most one part in so many of the time."""
-SLICE = 500
+SLICE = 250
+"""Servers that are encoded before other tasks get their turn."""
 AGE_MAX_S = 24 * 3600.0
 """An older file tells of another day: hands, addresses and servers have changed since."""
 
@@ -50,7 +56,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
 
     wall_ms: int
     version: str
-    proxies: int
+    parts: int
 
 
 class Unusable(Exception):
@@ -59,6 +65,7 @@ class Unusable(Exception):
 
 Kept = dict[ProxyKey, tuple[KeptProxy, dict[str, KeptServer]]]
 Part = tuple[KeptProxy, list[KeptServer]]
+"""A proxy and some of its servers."""
 
 
 def encode(head: Head, parts: Sequence[bytes]) -> bytes:
@@ -87,7 +94,8 @@ def decode(data: bytes, wall_ms: int) -> tuple[int, Kept]:
         kept: Kept = {}
         for piece in pieces[1:]:
             proxy, servers = decoder.decode(piece)
-            kept[proxy.kind, proxy.name] = proxy, {server.name: server for server in servers}
+            _, known = kept.setdefault((proxy.kind, proxy.name), (proxy, {}))
+            known.update((server.name, server) for server in servers)
     except (msgspec.MsgspecError, ValueError, IndexError) as error:
         raise Unusable(f"does not say what it should: {error}") from error
     away_ms = wall_ms - head.wall_ms
@@ -96,17 +104,33 @@ def decode(data: bytes, wall_ms: int) -> tuple[int, Kept]:
     return max(0, away_ms), kept
 
 
+class Restored(msgspec.Struct):
+    """Places of servers and proxies that were known, and whether they were DOWN."""
+
+    servers: dict[int, bool] = {}
+    proxies: dict[int, bool] = {}
+
+    def date(self, fleet: Fleet) -> None:
+        """What the file has made go DOWN or come UP has done so now. Once the fleet is settled."""
+        now = now_ms()
+        for index, stopped in self.servers.items():
+            date(fleet.servers[index], now, was_stopped=stopped)
+        for place, down in self.proxies.items():
+            date_proxy(fleet.proxies[place], now, was_down=down)
+
+
 def restore(
     kept: Kept, away_ms: int, keys: Sequence[ProxyKey], proxies: Sequence[ProxyState], servers: Sequence[ServerState],
     follows: frozenset[int],
-) -> list[int]:  # fmt: skip
-    """Gives proxies and servers, as the file has them, what was kept. Returns the places of servers that were known."""
-    now, found = now_ms(), []
-    for (kind, name), proxy in zip(keys, proxies, strict=True):
+) -> Restored:  # fmt: skip
+    """Gives proxies and servers, as the file has them, what was kept."""
+    now, found = now_ms(), Restored()
+    for place, ((kind, name), proxy) in enumerate(zip(keys, proxies, strict=True)):
         part = kept.get((encodable(kind), encodable(name)))
         if part is None:
             continue
         recall_proxy(part[0], proxy, now, away_ms)
+        found.proxies[place] = part[0].down
         for index in proxy.own:
             was = part[1].get(encodable(servers[index].name))
             if was is None or proxy.disabled:
@@ -116,7 +140,8 @@ def restore(
             except ValueError:
                 continue  # its digest was right: a version of ours wrote it, and knew more words
             carry(old, servers[index], follows=index in follows)
-            found.append(index)
+            fit(servers[index], proxy)
+            found.servers[index] = old.op is Op.STOPPED
     return found
 
 
@@ -134,11 +159,20 @@ def usual_folder(environment: Mapping[str, str]) -> str:
     return f"{home}/risefall" if home else ""
 
 
+def file_name(socket_path: str) -> str:
+    """What the files of a run begin with: its runtime socket's name, so that two runs beside each other keep a file each."""
+    if not socket_path or inherited(socket_path) is not None:
+        return "run"
+    return Path(socket_path).stem or "run"
+
+
 class Keeper:
     """The state file of one run. `open` it first; without a folder it keeps nothing."""
 
-    def __init__(self, folder: str, version: str, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: str, name: str, version: str, say: Callable[[str], None]) -> None:
+        """name: of the files, as `file_name` makes it."""
         self._folder = Path(folder) if folder else None
+        self._name = name
         self._version = version
         self._say = say
         self._lock: IO[bytes] | None = None
@@ -155,20 +189,24 @@ class Keeper:
             return
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (self._folder / LOCK).open("ab")
+            lock = self._path(LOCK).open("ab")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 lock.close()
                 self._say(
-                    f"{self._folder}: another risefall keeps its state there, so this one keeps none: --state-dir gives it "
-                    "a folder of its own"
+                    f"{self._path(STATE)}: another risefall keeps its state there, so this one keeps none: --state-dir gives "
+                    "it a folder of its own"
                 )
                 return
         except OSError as error:
             self._say(f"{self._folder}: no state is kept: {error.strerror}; --state-dir names another folder, or none")
             return
         self._lock = lock
+
+    def _path(self, suffix: str) -> Path:
+        assert self._folder is not None
+        return self._folder / (self._name + suffix)
 
     def close(self) -> None:
         """Idempotent."""
@@ -180,7 +218,7 @@ class Keeper:
         """How long ago the last run ended, and what it kept; None for nothing. A file of no use is told and put aside."""
         if self._folder is None or not self.active:
             return None
-        path = self._folder / NAME
+        path = self._path(STATE)
         try:
             return decode(path.read_bytes(), time.time_ns() // 1_000_000)
         except FileNotFoundError:
@@ -188,7 +226,7 @@ class Keeper:
         except OSError as error:
             self._say(f"{path}: cannot be read: {error.strerror}; every server starts anew")
         except Unusable as why:
-            aside = self._folder / ASIDE
+            aside = self._path(ASIDE)
             with suppress(OSError):
                 os.replace(path, aside)
             self._say(f"{path}: {why}; every server starts anew, and the file is {aside} now")
@@ -198,7 +236,9 @@ class Keeper:
         """What came of a file."""
         count = sum(len(servers) for _, servers in kept.values())
         if count and not found:
-            self._say(f"{self._folder}: the state kept there is of another configuration; every server starts anew")
+            self._say(
+                f"{self._path(STATE)}: the state kept there is of another configuration; every server starts anew"
+            )
 
     async def run(self, news: Callable[[], int], join_of: Callable[[], Join]) -> None:
         """Writes whenever there was news, until cancelled."""
@@ -207,66 +247,90 @@ class Keeper:
             await trio.sleep(pause_s)
             if (now := news()) == seen:
                 continue
-            seen = now
             begin = trio.current_time()
-            await self._write(join_of())
+            if await self._write(join_of()):
+                seen = now
             pause_s = max(EVERY_S, SHARE * (trio.current_time() - begin))
 
-    async def _write(self, join: Join) -> None:
+    async def _write(self, join: Join) -> bool:
         parts = []
-        for number in range(len(join.fleet.proxies)):
-            parts.append(part_of(join, number))
+        for part in parts_of(join):
+            parts.append(part)
             await trio.lowlevel.checkpoint()
-        await trio.to_thread.run_sync(self._replace, parts)
+        return await trio.to_thread.run_sync(self._replace, parts)
 
     def write_now(self, join: Join) -> None:
         """At the end."""
         if self.active:
-            self._replace([part_of(join, number) for number in range(len(join.fleet.proxies))])
+            self._replace([*parts_of(join)])
 
-    def _replace(self, parts: list[bytes]) -> None:
-        assert self._folder is not None
-        data = encode(Head(time.time_ns() // 1_000_000, self._version, len(parts)), parts)
-        path = self._folder / NAME
+    def _replace(self, parts: list[bytes]) -> bool:
+        """Whether it is written; that it is not is told once."""
+        path = self._path(STATE)
         try:
-            write_whole(path, data)
+            write_whole(path, encode(Head(time.time_ns() // 1_000_000, self._version, len(parts)), parts))
         except OSError as error:
             if self._failed != str(error):
                 self._say(f"{path}: the state cannot be kept: {error.strerror}")
             self._failed = str(error)
-        else:
-            self._failed = ""
+            return False
+        self._failed = ""
+        return True
 
 
-def part_of(join: Join, number: int) -> bytes:
-    """One proxy and its servers, packed. Servers of `add server` are not kept: the file does not know them."""
+def parts_of(join: Join) -> Iterator[bytes]:
+    """All proxies and their servers, packed. The fleet may change between two parts: each server is whole."""
+    for number, proxy in enumerate(join.fleet.proxies):
+        own = list(proxy.own)
+        for at in range(0, len(own) or 1, SLICE):
+            yield part_of(join, number, own[at : at + SLICE])
+
+
+def part_of(join: Join, number: int, own: Sequence[int]) -> bytes:
+    """A proxy and some of its servers. Those of `add server` are not kept: the file does not know them."""
     fleet, now = join.fleet, now_ms()
-    proxy = fleet.proxies[number]
+    figures = {which: dict(zip(own, join.record.block(own, which), strict=True)) for which in (HEALTH, AGENT)}
 
-    def fails(index: int, which: int) -> int:
+    def live(index: int, which: int) -> Shown:
         server = fleet.servers[index]
         check = server.agent if which == AGENT else server.health
-        record = join.record(index, which)
         assert check is not None
-        return (record.fails if record is not None else 0) - check.fails_before
+        row = figures[which][index]
+        return shown(None if row is None else Figures(*row), check.fails_before)
 
     servers = [
         msgspec.structs.replace(kept, name=encodable(kept.name))
-        for index in proxy.own
-        if not fleet.servers[index].dynamic and (kept := keep_server(fleet, index, fails, now))
+        for index in own
+        if not fleet.servers[index].dynamic and (kept := keep_server(fleet, index, live, now))
     ]
-    kept_proxy = keep_proxy(proxy, now)
+    kept_proxy = keep_proxy(fleet.proxies[number], now)
     return msgspec.msgpack.encode((msgspec.structs.replace(kept_proxy, name=encodable(kept_proxy.name)), servers))
+
+
+def shown(figures: Figures | None, fails_before: int) -> Shown:
+    """What the engine knows of a check. While one runs, its last result is forgotten: the news stand for it."""
+    if figures is None:
+        return Shown(-fails_before, None)
+    last = None
+    if not figures.in_progress and figures.status_number > Status.INI:
+        text = figures.raw_text[: figures.text_len]
+        last = figures.status_number, figures.verdict_number, figures.code, figures.duration_ms, text
+    return Shown(figures.fails - fails_before, last)
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """A file is the old one or the new one, whatever happens. Raises: OSError."""
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    new = path.with_suffix(NEW)
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()  # where the disk is full, it is room for others
+        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -7,6 +7,7 @@ server-state-file-name; run on 2.6.12: the first row of a server counts, and bac
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from risefall.config.haproxy.model import Config, Proxy
@@ -70,7 +71,7 @@ def read_file(path: str, who: str, what: str, notes: list[str]) -> Rows:
     return rows
 
 
-def apply_rows(join: Join, rows: Rows, known: set[int]) -> list[str]:
+def apply_rows(join: Join, rows: Rows, known: Collection[int]) -> list[str]:
     """Gives the rows to the servers that nothing else is known of. Returns what there is to say."""
     notes = []
     for index, server in enumerate(join.fleet.servers):

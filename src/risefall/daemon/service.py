@@ -31,7 +31,7 @@ from risefall.daemon.draft import Draft, Groups, ProxyKey, checks_of, place_all
 from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
 from risefall.daemon.join import Crew, Join, now_ms
-from risefall.daemon.keeping import Keeper, Kept, restore
+from risefall.daemon.keeping import Keeper, Kept, Restored, file_name, restore
 from risefall.daemon.notify import Given, Notifier, Pulse, take_environment, tell_alive, tell_status
 from risefall.daemon.overview import Row, down_of, rows_of
 from risefall.daemon.placed import Placed
@@ -121,7 +121,6 @@ class Service:
         self._socket_paths: list[str] = []
         self._notifier = Notifier("")
         self._push: Push | None = None
-        self._orders = 0
         self._marks: array[int]
         self._proxies: Sequence[ProxyKey]
         self._grower: Grower
@@ -191,7 +190,8 @@ class Service:
             self._serving = Serving(
                 self, lambda: self.fleet, self.report.say, self._socket_fault, whole=options.serve_config
             )
-            self._keeper = Keeper(options.state_dir, version("risefall"), self.report.say)
+            name = file_name(options.socket_path or ("" if self._given.sockets else usual_socket_path()))
+            self._keeper = Keeper(options.state_dir, name, version("risefall"), self.report.say)
             await trio.to_thread.run_sync(self._keeper.open)
             self._begin(draft, placed, await trio.to_thread.run_sync(self._keeper.load), rows)
             for note in notes:
@@ -244,17 +244,18 @@ class Service:
     def _begin(self, draft: Draft, placed: Placed, kept: tuple[int, Kept] | None, rows: Rows) -> None:
         """The first fleet; what was kept of an earlier run goes on, and rows of HAProxy's server-state files."""
         proxies, servers = draft.seed.proxies(), draft.seed.servers()
-        known: list[int] = []
+        known = Restored()
         if kept is not None:
             known = restore(kept[1], kept[0], draft.proxies, proxies, servers, draft.follows)
-            self._keeper.tell(kept[1], len(known))
+            self._keeper.tell(kept[1], len(known.servers))
         fleet = Fleet(proxies, servers, self._dialect, now_ms())
+        known.date(fleet)
         self.join = Join(fleet, self._crew, self.report, placed, draft.groups, draft.grower.agent_program)
         for index in draft.telling:
             self.join.tell_state(index)
-        for index in known:
+        for index in known.servers:
             self.join.tell_all(index)
-        for note in apply_rows(self.join, rows, set(known)):
+        for note in apply_rows(self.join, rows, known.servers.keys()):
             self.report.say(note)
 
     def _take(self, draft: Draft) -> None:
@@ -372,6 +373,7 @@ class Service:
                 self.handled += handled
         self.report.follow(following)
         self.join, tally = heir.take_over(self.join, self._marks, self._proxies, self._crew, self.report)
+        self._crew.changes += 1
         draft = heir.draft
         self._take(draft)
         for taken in self._on_reload:
@@ -483,7 +485,6 @@ class Service:
         return self.join.record
 
     def apply(self, effects: Effects) -> None:
-        self._orders += 1
         self.join.apply(effects)
 
     def now_ms(self) -> int:
@@ -547,7 +548,7 @@ class Service:
 
     def _news(self) -> int:
         """Rises with everything that may have changed a server."""
-        return self.handled + self._orders
+        return self.handled + self._crew.changes
 
     # --- what people ask ------------------------------------------------------------------------------------
 

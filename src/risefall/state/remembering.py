@@ -6,6 +6,7 @@ Times are kept as ages: the monotonic clock begins anew with every boot. Source:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,10 +14,19 @@ from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, HEALTH, Admin, CheckState, Moved, Op, ProxyState, ServerState, Watch
 from risefall.status import Status, Verdict
 
-Fails = Callable[[int, int], int]
-"""Failures of a check that are shown (`chkfail`), by server and HEALTH or AGENT."""
 ProxyKey = tuple[str, str]
 """Kind and name."""
+
+
+class Shown(NamedTuple):
+    """What is shown of a check and no news tells. fails: `chkfail`. last: status, verdict, code, ms, text; None for the news."""
+
+    fails: int
+    last: tuple[int, int, int, int, bytes] | None
+
+
+Live = Callable[[int, int], Shown]
+"""By server and HEALTH or AGENT."""
 
 
 class KeptCheck(msgspec.Struct, frozen=True, array_like=True):
@@ -62,7 +72,10 @@ class KeptServer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class KeptProxy(msgspec.Struct, frozen=True, array_like=True):
-    """One proxy. paused, stopped: what commands have made of its frontend."""
+    """One proxy. paused: a command has done so with its frontend. down: there was no server for new traffic.
+
+    A frontend that a command has shut down is not kept: only a new start brings it back.
+    """
 
     kind: str
     name: str
@@ -70,7 +83,7 @@ class KeptProxy(msgspec.Struct, frozen=True, array_like=True):
     down_ms: int
     downs: int
     paused: bool
-    stopped: bool
+    down: bool
 
 
 def keep_proxy(proxy: ProxyState, now_ms: int) -> KeptProxy:
@@ -82,11 +95,11 @@ def keep_proxy(proxy: ProxyState, now_ms: int) -> KeptProxy:
         proxy.down_ms,
         proxy.downs,
         proxy.front_paused,
-        proxy.front_stopped,
+        not (proxy.active or proxy.backup_active),
     )
 
 
-def keep_server(fleet: Fleet, index: int, fails: Fails, now_ms: int) -> KeptServer:
+def keep_server(fleet: Fleet, index: int, live: Live, now_ms: int) -> KeptServer:
     """A server as it is kept."""
     server = fleet.servers[index]
     named = bool(server.fqdn or server.srv_record)
@@ -106,28 +119,36 @@ def keep_server(fleet: Fleet, index: int, fails: Fails, now_ms: int) -> KeptServ
         idle_health=server.idle_health,
         tracks=server.tracks >= 0,
         moved=server.moved,
-        health=_keep_check(server.health, index, HEALTH, fails),
-        agent=_keep_check(server.agent, index, AGENT, fails),
+        health=_keep_check(server.health, index, HEALTH, live),
+        agent=_keep_check(server.agent, index, AGENT, live),
         errors=None if server.watch is None else (server.watch.errors, server.watch.limit_reached),
         place=place if named or server.moved else None,
         ways=ways if server.moved else None,
     )
 
 
-def _keep_check(check: CheckState | None, index: int, which: int, fails: Fails) -> KeptCheck | None:
+def _keep_check(check: CheckState | None, index: int, which: int, live: Live) -> KeptCheck | None:
     if check is None:
         return None
-    return KeptCheck(
-        check.rise,
-        check.fall,
-        check.health,
-        check.enabled,
+    fails, last = live(index, which)
+    status, verdict, code, duration_ms, text = last or (
         check.status,
         check.verdict,
         check.code,
         check.duration_ms,
         check.text,
-        fails(index, which),
+    )
+    return KeptCheck(
+        check.rise,
+        check.fall,
+        check.health,
+        check.enabled,
+        status,
+        verdict,
+        code,
+        duration_ms,
+        text,
+        fails,
         check.paused,
     )
 
@@ -193,4 +214,4 @@ def recall_proxy(kept: KeptProxy, proxy: ProxyState, now_ms: int, away_ms: int) 
     """A proxy's figures go on."""
     proxy.changed_ms = now_ms - away_ms - kept.age_ms
     proxy.down_ms, proxy.downs = kept.down_ms, kept.downs
-    proxy.front_paused, proxy.front_stopped = kept.paused, kept.stopped
+    proxy.front_paused = kept.paused
