@@ -10,15 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
-from daemon_kit import running, status, until
+from daemon_kit import loaded, running, status, until
 
+from risefall.config.haproxy.dialect import DIALECTS
 from risefall.daemon import keeping
-from risefall.daemon.keeping import Head, Unusable, decode, encode, usual_folder, write_whole
+from risefall.daemon.keeping import Head, Unusable, decode, encode, file_name, usual_folder, write_whole
 from risefall.daemon.service import Service
 from risefall.engine.play import OK, Act, Door, Player, Then, When, http_reply
-from risefall.state.server import HEALTH
+from risefall.state.commands import lose_address
+from risefall.state.fleet import Fleet
+from risefall.state.remembering import Shown, keep_proxy, keep_server
+from risefall.state.server import HEALTH, Admin, Op, ProxyState, ServerState
 from risefall.surfaces.calls import Level
 from risefall.surfaces.client import Client
 from risefall.surfaces.runtime import Session
@@ -189,6 +194,138 @@ def test_it_is_written_while_it_runs(player: Player, tmp_path: Path, monkeypatch
     trio.run(scenario)
 
 
+def test_large_backends_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "SLICE", 2)
+    names = [f"s{number}" for number in range(5)]
+    text = "frontend f\n  bind 127.0.0.1:1\nbackend b\n" + "".join(f"  server {name} 127.0.0.1:1\n" for name in names)
+
+    async def first() -> None:
+        async with running(text, state_dir=str(tmp_path)) as service:
+            for name in names:
+                say(service, f"set server b/{name} state drain\n")
+
+    async def second() -> None:
+        async with running(text, state_dir=str(tmp_path)) as service:
+            assert [row.status for row in service.rows()] == ["DRAIN"] * 5
+
+    trio.run(first)
+    _, kept = decode((tmp_path / NAME).read_bytes(), time.time_ns() // 1_000_000)
+    assert {key: list(servers) for key, (_, servers) in kept.items()} == {
+        ("frontend", "f"): [],
+        ("backend", "b"): names,
+    }
+    trio.run(second)
+
+
+def test_two_runs_keep_a_file_each(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """By the names of their runtime sockets."""
+    text = "backend b\n  server s 127.0.0.1:1\n"
+
+    async def scenario() -> None:
+        for _ in range(2):
+            one = running(text, state_dir=str(tmp_path), socket_path=str(tmp_path / "a.sock"), log="stderr")
+            other = running(text, state_dir=str(tmp_path), socket_path=str(tmp_path / "b.sock"), log="stderr")
+            async with one as first, other as second:
+                say(first, "disable server b/s\n")
+                assert [row.status for row in second.rows()] == ["no check"]
+
+    trio.run(scenario)
+    assert {"a.state", "b.state"} <= {path.name for path in tmp_path.iterdir()}
+    assert "state" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("", "run"),
+        ("/run/risefall/run.sock", "run"),
+        ("fd@3", "run"),
+        ("/tmp/lb.2.sock", "lb.2"),
+        ("/tmp/.sock", ".sock"),
+    ],
+)
+def test_file_names(path: str, name: str) -> None:
+    assert file_name(path) == name
+
+
+def test_a_reload_and_a_name_server_are_news(tmp_path: Path) -> None:
+    text = "backend b\n  server s 127.0.0.1:1\n"
+
+    async def scenario() -> None:
+        async with running(text, state_dir=str(tmp_path), reread=lambda: loaded(text)) as service:
+            before = service._news()
+            await service.reload()
+            assert service._news() > before
+            before = service._news()
+            service.join.apply(lose_address(service.fleet, 0, "DNS NX status", service.now_ms()))
+            assert service._news() > before
+
+    trio.run(scenario)
+
+
+def test_what_could_not_be_written_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(keeping, "EVERY_S", 0.02)
+    (tmp_path / "run.new").mkdir()
+    said: list[str] = []
+
+    def told_so() -> bool:
+        said.append(capfd.readouterr().err)
+        return "cannot be kept" in "".join(said)
+
+    async def scenario() -> None:
+        async with running("backend b\n  server s 127.0.0.1:1\n", state_dir=str(tmp_path), log="stderr") as service:
+            say(service, "disable server b/s\n")
+            await until(told_so, "a word")
+            (tmp_path / "run.new").rmdir()
+            await until((tmp_path / NAME).exists, "the file, without more news")
+
+    trio.run(scenario)
+    assert "".join([*said, capfd.readouterr().err]).count("the state cannot be kept: Is a directory") == 1
+
+
+def test_the_file_takes_a_server_into_maintenance_now(tmp_path: Path) -> None:
+    """All the time that it was UP is no time DOWN."""
+    data = encode(Head(time.time_ns() // 1_000_000 - 3_600_000, "1", 1), [part(age_ms=7_200_000)])
+
+    async def scenario(word: str, downs: str) -> None:
+        (tmp_path / NAME).write_bytes(data)
+        async with running(f"backend b\n  server s 127.0.0.1:1 {word}\n", state_dir=str(tmp_path)) as service:
+            old = not word
+            assert (int(stat(service, "b/s", "lastchg")) >= 10_800) is old
+            assert int(stat(service, "b/s", "downtime") or 0) < 3600
+            assert stat(service, "b/s", "chkdown") in ("", downs)
+            assert service.fleet.servers[0].downs == int(downs)
+            assert service.fleet.proxies[0].downs == int(downs)
+
+    trio.run(scenario, "", "0")
+    trio.run(scenario, "disabled", "1")
+
+
+def part(*, age_ms: int) -> bytes:
+    """A backend `b` whose server `s` has been UP for so long."""
+    state = ServerState("s", 0, 1, "127.0.0.1", 1, "", Op.RUNNING, Admin(0), 1, 1, False, None, None, -age_ms)
+    fleet = Fleet(
+        [ProxyState("b", "backend", 2, "http", "roundrobin", 0, 1, False, False, False)], [state], DIALECTS["2.6"], 0
+    )
+    kept = keep_proxy(fleet.proxies[0], 0), [keep_server(fleet, 0, lambda index, which: Shown(0, None), 0)]
+    return msgspec.msgpack.encode(kept)
+
+
+def test_a_frontend_that_was_shut_down_comes_back(tmp_path: Path) -> None:
+    """In HAProxy, too, only a new start brings it back; one that is paused can be resumed, and stays so."""
+    text = "frontend f\n  bind 127.0.0.1:1\nfrontend g\n  bind 127.0.0.1:2\nbackend b\n  server s 127.0.0.1:1\n"
+
+    async def scenario(words: list[str]) -> None:
+        async with running(text, state_dir=str(tmp_path)) as service:
+            assert [stat(service, f"{name}/FRONTEND", "status") for name in "fg"] == words
+            say(service, "shutdown frontend f;disable frontend g\n")
+
+    trio.run(scenario, ["OPEN", "OPEN"])
+    trio.run(scenario, ["OPEN", "PAUSED"])
+
+
 def test_where_it_is_kept() -> None:
     assert usual_folder({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}) == "/var/lib/a"
     assert usual_folder({"RISEFALL_STATE_DIR": "none", "STATE_DIRECTORY": "/var/lib/a"}) == ""
@@ -235,6 +372,39 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         assert process.poll() is None, process.stderr
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from risefall.daemon.keeping import Head, encode, write_whole
+number = 0
+while True:
+    number += 1
+    write_whole(Path(sys.argv[1]), encode(Head(number, "1", number % 7), [bytes(100_000 * (number % 7))]))
+"""
+
+
+def test_killed_while_it_writes(tmp_path: Path) -> None:
+    """Whenever that is: what is there can be read."""
+    path = tmp_path / NAME
+    for _ in range(8):
+        before = inode(path)
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stderr=subprocess.PIPE)
+        try:
+            wait_for(lambda before=before: inode(path) not in (0, before), process)  # type: ignore[misc]
+        finally:
+            process.kill()
+            process.communicate()
+        with pytest.raises(Unusable, match="does not say what it should"):
+            decode(path.read_bytes(), 1)
+
+
+def inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def test_a_file_is_whole_or_old(tmp_path: Path) -> None:
