@@ -311,10 +311,15 @@ static bool apply(struct sample_run *run, const rf_op *op, struct value *value, 
     case RF_CONV_HTTP_DATE:
         return http_date(run, op, value);
     case RF_CONV_SET_VAR:
+        if (op->number == RF_VARIABLE_NONE ||
+            !variables_may_set(run->variables, (uint32_t)op->number, (uint32_t)op->number2, value))
+            return false;
         keep_aside(run, value);
         variables_set(run->variables, (uint32_t)op->number, value);
         return true;
     case RF_CONV_UNSET_VAR:
+        if (op->number == RF_VARIABLE_NONE)
+            return false;
         keep_aside(run, value);
         variables_unset(run->variables, (uint32_t)op->number);
         return true;

@@ -137,7 +137,7 @@ struct rf_engine {
     int epoll_fd, wake_fd, event_fd;
     int stamp_fd;             /* keeps the kernel's time stamps switched on; -1: none */
     uint64_t now_ns, realtime_offset_ns;
-    uint64_t random;
+    uint64_t random, count;
     struct fault faults[RF_CALLS];
 
     struct command *commands;

@@ -209,7 +209,7 @@ struct rf_probe {
     const uint8_t *out;
     struct variables variables;
     uint8_t *scratch; /* for converters, 4 * bufsize bytes, of whoever runs probes one at a time */
-    uint64_t *random;
+    uint64_t *random, *count;
     uint64_t now_ns, realtime_offset_ns;
     uint64_t started_ns, deadline_ns, connect_deadline_ns;
     rf_result result;

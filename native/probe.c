@@ -200,7 +200,7 @@ struct own {
     rf_probe probe;
     struct aim aim;
     struct tls_session *session;
-    uint64_t random;
+    uint64_t random, count;
 };
 
 rf_probe *rf_probe_new(rf_program *program, const rf_check *check, const char *site, uint32_t site_len)
@@ -236,6 +236,7 @@ rf_probe *rf_probe_new(rf_program *program, const rf_check *check, const char *s
     probe->session = &own->session;
     probe->scratch = buffers + probe_memory(program->bufsize);
     probe->random = &own->random;
+    probe->count = &own->count;
     own->random = UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)probe;
     probe->last_status = RF_INI;
     rf_program_hold(program);

@@ -88,7 +88,8 @@ enum {
     RF_OP_LENGTH = 8       /* SEND: a content-length header for the body: the last number operations of this format;
                             * number2: also when they give nothing */
 };
-enum { RF_EMIT_QUOTE = 1, RF_EMIT_ESCAPE = 2, RF_EMIT_DASH = 4 }; /* number of RF_OP_EMIT, or-ed; DASH: `-` for nothing */
+/* Number of RF_OP_EMIT, or-ed. DASH: `-` for nothing. HEX: a number in as many hexadecimal digits, or more. */
+enum { RF_EMIT_QUOTE = 1, RF_EMIT_ESCAPE = 2, RF_EMIT_DASH = 4, RF_EMIT_HEX2 = 8, RF_EMIT_HEX4 = 16 };
 /* Fetches: each begins an expression. */
 enum {
     RF_FETCH_TEXT = 100,       /* text */
@@ -100,7 +101,7 @@ enum {
     RF_FETCH_DATE_US = 106,    /* microseconds of the running second */
     RF_FETCH_RAND = 107,       /* number: below it, 0: any 32 bits */
     RF_FETCH_UUID = 108,       /* version 4 */
-    RF_FETCH_VAR = 109,        /* number: of the variable; number2 1: text where it is unset */
+    RF_FETCH_VAR = 109,        /* number: of the variable, may be RF_VARIABLE_NONE; number2 1: text where it is unset */
     RF_FETCH_PAYLOAD = 110,    /* number: offset, number2: length, 0: all the rest */
     RF_FETCH_PAYLOAD_LV = 111, /* low 32 bits of number: offset of the length, high: RF_LV_; of number2: size of the length, high:
                                 * offset of the payload from where RF_LV_ says */
@@ -116,8 +117,10 @@ enum {
     RF_FETCH_HDRS = 121,
     RF_FETCH_HDR_NAMES = 122,  /* text: what stands between them */
     RF_FETCH_UP = 123,         /* whether its server is not stopped */
-    RF_FETCH_LAST = 123
+    RF_FETCH_COUNT = 124,      /* how often this was asked before */
+    RF_FETCH_LAST = 124
 };
+enum { RF_VARIABLE_NONE = 0x7fffffff }; /* one that is never set */
 enum { RF_UNIT_S = 0, RF_UNIT_MS = 1, RF_UNIT_US = 2 };
 enum { RF_LV_START = 0, RF_LV_FORWARD = 1, RF_LV_BACK = 2 };
 /* Converters: each changes the value before it. An operand is number; with number2 1 the number-th variable. */
@@ -170,7 +173,7 @@ enum {
     RF_CONV_LTIME = 246,    /* text: strftime's format, number: offset */
     RF_CONV_UTIME = 247,
     RF_CONV_HTTP_DATE = 248, /* number: offset, number2: RF_UNIT_ */
-    RF_CONV_SET_VAR = 249,  /* number: of the variable */
+    RF_CONV_SET_VAR = 249,  /* number: of the variable, number2: RF_IF_; undefined where one does not hold */
     RF_CONV_UNSET_VAR = 250,
     RF_CONV_HOST_ONLY = 251,
     RF_CONV_PORT_ONLY = 252,

@@ -205,6 +205,8 @@ static struct value fetch(struct sample_run *run, const rf_op *op)
         return (struct value){.kind = VALUE_BOOL, .number = !run->stopped};
     case RF_FETCH_UUID:
         return fetch_uuid(run);
+    case RF_FETCH_COUNT:
+        return whole((int64_t)(*run->count)++);
     case RF_FETCH_VAR:
         return fetch_var(run, op);
     case RF_FETCH_PAYLOAD:
@@ -265,6 +267,12 @@ static void put_number(struct writer *to, int64_t number)
 /* HAProxy copies C strings: a NUL ends the value, in quotes or not. */
 static void put_value(struct sample_run *run, struct writer *to, struct value value, int64_t flags)
 {
+    char digits[20];
+    if (value.kind == VALUE_INT && (flags & (RF_EMIT_HEX2 | RF_EMIT_HEX4))) {
+        const char *form = flags & RF_EMIT_HEX4 ? "%04llX" : "%02llX";
+        const int len = snprintf(digits, sizeof digits, form, (unsigned long long)value.number);
+        value = bytes_of(VALUE_TEXT, (const uint8_t *)digits, (uint32_t)len);
+    }
     const bool any = cast_text(run, &value) && value.len > 0;
     if (flags & RF_EMIT_QUOTE)
         put(to, "\"", 1);

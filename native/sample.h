@@ -30,6 +30,7 @@ struct sample_run {
     uint64_t now_ns;              /* of the step; with realtime_offset_ns the time of day */
     uint64_t realtime_offset_ns;
     uint64_t *random;             /* state of a generator, never 0 */
+    uint64_t *count;              /* of RF_FETCH_COUNT */
     int32_t total_weight;
     bool stopped;                 /* its server */
 };
@@ -45,6 +46,8 @@ bool sample_number(const struct value *value, int64_t *out);
 void variables_clear(struct variables *variables);
 void variables_set(struct variables *variables, uint32_t number, const struct value *value);
 void variables_unset(struct variables *variables, uint32_t number);
+/* Whether all RF_IF_ conditions hold for setting it to <value>. */
+bool variables_may_set(const struct variables *variables, uint32_t number, uint32_t conditions, const struct value *value);
 bool variables_get(const struct variables *variables, uint32_t number, struct value *out);
 /* Checks one operation when a program is made: known code, spans inside the blob, sound arguments. NULL or why not. */
 const char *sample_check(const rf_program *program, const rf_op *op);

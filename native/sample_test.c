@@ -27,7 +27,7 @@ int64_t rf_sample_test(const rf_sample_case *given, uint8_t *out, uint32_t out_m
     const uint8_t nothing = 0;
     struct http_reply http;
     uint8_t room[ROOM];
-    uint64_t random = SEED;
+    uint64_t random = SEED, count = 0;
     rf_op *ops = calloc(given->ops_len + 1, sizeof *ops);
     uint8_t *memory = malloc(3 * (size_t)BUFSIZE); /* the scratch and a copy of the input, which the parser may change */
     struct facts *facts = calloc(1, sizeof *facts + given->site_len);
@@ -45,7 +45,8 @@ int64_t rf_sample_test(const rf_sample_case *given, uint8_t *out, uint32_t out_m
     struct variables variables = {.room = room, .room_len = ROOM};
     struct sample_run run = {.program = &program, .in = given->in, .in_len = given->in_len, .facts = facts,
                              .variables = &variables, .scratch = memory, .scratch_len = 2 * BUFSIZE,
-                             .now_ns = given->now_ns, .random = &random, .total_weight = given->total_weight};
+                             .now_ns = given->now_ns, .random = &random, .count = &count,
+                             .total_weight = given->total_weight};
     written = samples_prepare(&program);
     if (written != RF_OK)
         goto out;

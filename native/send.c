@@ -19,6 +19,7 @@ static struct sample_run run_of(rf_probe *probe)
         .now_ns = probe->now_ns,
         .realtime_offset_ns = probe->realtime_offset_ns,
         .random = probe->random,
+        .count = probe->count,
         .total_weight = probe->total_weight,
         .stopped = probe->stopped != 0,
     };
@@ -37,36 +38,20 @@ bool format_number(rf_probe *probe, rf_format format, int64_t *out)
     return sample_number(&value, out);
 }
 
-/* HAProxy's conditions of set-var; those that compare hold for anything but numbers. */
-static bool may_set(const rf_probe *probe, const rf_rule *rule, const struct value *value)
-{
-    if (rule->conditions == 0)
-        return true;
-    struct value old;
-    const bool there = variables_get(&probe->variables, rule->variable, &old);
-    const bool text = value->kind == VALUE_TEXT || value->kind == VALUE_BIN;
-    const bool empty = text && value->len == 0;
-    const bool numbers = there && old.kind == VALUE_INT && value->kind == VALUE_INT;
-    const uint32_t broken = (there ? RF_IF_NOT_EXISTS | RF_IF_NOT_SET : RF_IF_EXISTS | RF_IF_SET) |
-                            (empty ? RF_IF_NOT_EMPTY : RF_IF_EMPTY) |
-                            (numbers && old.number <= value->number ? RF_IF_GREATER : 0) |
-                            (numbers && old.number >= value->number ? RF_IF_LESS : 0);
-    return (rule->conditions & broken) == 0;
-}
-
 void rule_set_variable(rf_probe *probe, const rf_rule *rule)
 {
     if (rule->flags & RF_RULE_TEXT) {
         const uint32_t len = format_text(probe, rule->format, probe->room, probe->in_max);
         const struct value text = {
             .kind = VALUE_TEXT, .bytes = probe->room, .len = len < probe->in_max ? len : probe->in_max};
-        if (may_set(probe, rule, &text))
+        if (variables_may_set(&probe->variables, rule->variable, rule->conditions, &text))
             variables_set(&probe->variables, rule->variable, &text);
         return;
     }
     struct sample_run run = run_of(probe);
     const struct value value = sample_value(&run, probe->program->ops + rule->format.at, rule->format.len);
-    if (value.kind != VALUE_NONE && may_set(probe, rule, &value)) /* an undefined sample leaves the variable as it is */
+    if (value.kind != VALUE_NONE && /* an undefined sample leaves the variable as it is */
+        variables_may_set(&probe->variables, rule->variable, rule->conditions, &value))
         variables_set(&probe->variables, rule->variable, &value);
 }
 

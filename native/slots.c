@@ -187,6 +187,7 @@ static uint32_t take_slot(rf_engine *engine, const struct check *check)
         probe_init(&engine->slots[slot].probe, buffer, engine->options.bufsize);
         engine->slots[slot].probe.scratch = engine->scratch;
         engine->slots[slot].probe.random = &engine->random;
+        engine->slots[slot].probe.count = &engine->count;
     }
     for (uint32_t other = 0; slot == RF_NONE && other < POOLS; other++) {
         slot = pop_free(engine, &engine->free_pool[other]);

@@ -59,7 +59,7 @@ void variables_set(struct variables *variables, uint32_t number, const struct va
     struct entry entry = {
         .whole = bytes ? 0 : value->number, .kind = value->kind, .number = number, .len = bytes ? value->len : 0};
     struct entry old;
-    if (value->kind == VALUE_NONE)
+    if (value->kind == VALUE_NONE || number == RF_VARIABLE_NONE)
         return;
     bool had = find(variables, number, &old) != NULL;
     uint64_t end = (uint64_t)variables->used + sizeof entry + entry.len;
@@ -77,4 +77,21 @@ void variables_set(struct variables *variables, uint32_t number, const struct va
     variables->used = (uint32_t)end;
     if (had)
         variables_unset(variables, number); /* the first of two: the old one */
+}
+
+/* Those that compare hold for anything but numbers. */
+bool variables_may_set(const struct variables *variables, uint32_t number, uint32_t conditions, const struct value *value)
+{
+    struct value old;
+    if (conditions == 0)
+        return true;
+    const bool there = variables_get(variables, number, &old);
+    const bool text = value->kind == VALUE_TEXT || value->kind == VALUE_BIN;
+    const bool empty = text && value->len == 0;
+    const bool numbers = there && old.kind == VALUE_INT && value->kind == VALUE_INT;
+    const uint32_t broken = (there ? RF_IF_NOT_EXISTS | RF_IF_NOT_SET : RF_IF_EXISTS | RF_IF_SET) |
+                            (empty ? RF_IF_NOT_EMPTY : RF_IF_EMPTY) |
+                            (numbers && old.number <= value->number ? RF_IF_GREATER : 0) |
+                            (numbers && old.number >= value->number ? RF_IF_LESS : 0);
+    return (conditions & broken) == 0;
 }

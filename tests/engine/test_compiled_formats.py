@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from risefall.config.haproxy.model import ProcessVariable
 from risefall.engine._native import lib
 from risefall.engine.converters import CONVERTERS
 from risefall.engine.fetches import FETCHES
-from risefall.engine.formats import LOG_VARIABLES, Formats
+from risefall.engine.formats import LOG_VARIABLES, QUOTED, Formats
 from risefall.engine.layout import NotChecked, Op
 from risefall.engine.samples import Sample
 from sample_kit import evaluate
@@ -45,9 +46,12 @@ def test_environment() -> None:
         ("%[wt6(1)]", "the fetch 'wt6' is not supported"),
         ("%[str(a),wt6]", "the converter 'wt6' is not supported"),
         ("%[srv_is_up(b/s)]", "'srv_is_up(b/s)': only of the server that is checked"),
-        ("%lc", "the log variable '%lc' is not supported"),
-        ("%{+X}Ts", "the log variable '%Ts' in hexadecimal is not supported"),
-        ("%[var(txn.a)]", "variable 'txn.a': only the scope 'check' is supported"),
+        ("%bi", "the log variable '%bi' is not supported"),
+        ("%[str(a),set-var(check.a,ifmaybe)]", "set-var: unknown condition 'ifmaybe'"),
+        (
+            "%[int(1),set-var(proc.a)]",
+            "variable 'proc.a': a check reads what 'global' sets, but cannot set what all servers share",
+        ),
         ("%[var(a)]", "'a' is no variable: it begins with its scope, such as 'check.'"),
         ("%[bin(00),add(1)]", "converter 'add' cannot be applied to what 'bin' gives"),
         ("%[str(a),b64dec,not]", "converter 'not' cannot be applied to what 'b64dec' gives"),
@@ -74,12 +78,12 @@ def test_an_expression_is_no_format() -> None:
 
 @pytest.mark.parametrize("name", LOG_VARIABLES)
 def test_every_log_variable_runs(name: str) -> None:
-    """Alone, and in quotes."""
+    """Alone, and in quotes where it is a text."""
     formats = Formats()
     plain = formats.format(f"%{name}", "test")
     quoted = formats.format(f"%{{+Q}}{name}", "test")
     written = evaluate(plain, facts=[b"fact"])[1]
-    assert evaluate(quoted, facts=[b"fact"])[1] == b'"' + written + b'"'
+    assert evaluate(quoted, facts=[b"fact"])[1] == (b'"' + written + b'"' if name in QUOTED else written)
 
 
 ARGUMENTS = {
@@ -88,7 +92,7 @@ ARGUMENTS = {
     "bin": ("00",),
     "int": ("1",),
     "var": ("check.a",),
-    "set-var": ("check.a",),
+    "set-var": ("check.a", "ifset", "ifempty", "ifgt", "iflt"),
     "unset-var": ("check.a",),
     "strcmp": ("check.a",),
     "json": ("utf8",),
@@ -118,3 +122,40 @@ def test_every_name_is_known_to_the_native_part(text: str, sample: Sample) -> No
     ops = Formats({}).expression(text + (f"({','.join(args)})" if args else ""), "test")
     length, why = evaluate([*ops, Op(lib.RF_OP_EMIT)], facts=[b"1"])
     assert length >= 0, why
+
+
+def test_hexadecimal_numbers() -> None:
+    """`%{+X}`: at least four digits of a time, at least two of milliseconds; a text stays as it is."""
+    ops = Formats().format("%{+X}o %Ts %ms %rt %lc %ID%b", "test")
+    now_ns = 1_700_000_000_015_000_000
+    assert evaluate(ops, facts=[b"be"], now_ns=now_ns)[1] == b" 6553F100 0F 0000 0000 be"
+    assert evaluate(Formats().format("%rt %rt %{+X}rt", "test"))[1] == b"0 1 0002"
+
+
+def test_variables_of_the_process() -> None:
+    """What `global` sets is set again before the first rule; what is not constant, or nowhere set, is told apart."""
+    said = (
+        ProcessVariable("proc.a", "str(x)", False),
+        ProcessVariable("proc.b", "%[var(proc.a)]-%[int(7)]", True),
+        ProcessVariable("proc.c", "int(1)", False),
+        ProcessVariable("proc.c", "var(proc.c),add(1)", False),
+        ProcessVariable("proc.now", "date", False),
+    )
+    formats = Formats(process=said)
+    assert formats.expression("var(proc.b)", "test") == [Op(lib.RF_FETCH_VAR, 0)]
+    assert [(known.variable, known.text) for known in formats.known] == [(1, False), (0, True)]
+    formats.expression("var(proc.c)", "test")
+    assert [known.variable for known in formats.known] == [1, 0, 2, 2]
+    assert formats.expression("var(proc.none)", "test") == [Op(lib.RF_FETCH_VAR, lib.RF_VARIABLE_NONE)]
+    with pytest.raises(NotChecked, match="only what is constant can be set in 'global'"):
+        formats.expression("var(proc.now)", "test")
+
+
+def test_unique_id_is_one_for_each_check() -> None:
+    """Wherever it stands; without a format it has no value, and one that names itself ends."""
+    formats = Formats(unique_id="a%[rand(10)]%ID")
+    first = formats.format("%[unique-id,length] %{+Q}ID", "test")
+    assert first[0] == Op(lib.RF_FETCH_VAR, 0)
+    assert len(formats.known) == 1
+    assert formats.known[0].text
+    assert evaluate(Formats().format("<%[unique-id]><%ID><%{+Q}ID>", "test"))[1] == b'<><><"">'

@@ -12,7 +12,7 @@ from risefall.engine import native
 from risefall.engine._native import lib
 from risefall.engine.fetches import INT32_MAX, UNITS
 from risefall.engine.layout import NotChecked, Op
-from risefall.engine.samples import INTEGER, Args, Kind, Sample
+from risefall.engine.samples import INTEGER, Args, Kind, Sample, conditions_of
 
 JSON = {
     "": lib.RF_JSON_ASCII,
@@ -71,8 +71,12 @@ def time_text(code: int) -> Sample:
     return Sample(lambda args: [Op(code, args.number(1), text=args.text(0))], Kind.INT, Kind.TEXT, 0, 2)
 
 
-def storing(code: int) -> Sample:
-    return Sample(lambda args: [Op(code, args.variable(0))], Kind.ANY, Kind.ANY, 1, 1)
+def make_set_var(args: Args) -> list[Op]:
+    return [Op(lib.RF_CONV_SET_VAR, args.writable(0), conditions_of(args.strings(1), "set-var"))]
+
+
+def make_unset_var(args: Args) -> list[Op]:
+    return [Op(lib.RF_CONV_UNSET_VAR, args.writable(0))]
 
 
 def make_bytes(args: Args) -> list[Op]:
@@ -184,8 +188,8 @@ CONVERTERS = {
     "ltime": time_text(lib.RF_CONV_LTIME),
     "utime": time_text(lib.RF_CONV_UTIME),
     "http_date": Sample(make_http_date, Kind.INT, Kind.TEXT, 0, 2),
-    "set-var": storing(lib.RF_CONV_SET_VAR),
-    "unset-var": storing(lib.RF_CONV_UNSET_VAR),
+    "set-var": Sample(make_set_var, Kind.ANY, Kind.ANY, 1, 5),
+    "unset-var": Sample(make_unset_var, Kind.ANY, Kind.ANY, 1, 1),
     "host_only": plain(lib.RF_CONV_HOST_ONLY, Kind.TEXT, Kind.TEXT),
     "port_only": plain(lib.RF_CONV_PORT_ONLY, Kind.TEXT, Kind.INT),
 }

@@ -20,8 +20,8 @@ UINT32_MAX = 2**32 - 1
 UNITS = {"s": lib.RF_UNIT_S, "ms": lib.RF_UNIT_MS, "us": lib.RF_UNIT_US}
 BOOLS = {"true": 1, "false": 0, "1": 1, "0": 0}
 OFFSET = re.compile(r"([+-]?)([0-9]+)", re.ASCII)
-NEVER_SET = UINT32_MAX
-"""Number of a variable that no program has."""
+NEVER_SET = lib.RF_VARIABLE_NONE
+"""Number of a variable that nobody can set."""
 
 UNDEFINED = [Op(lib.RF_FETCH_VAR, NEVER_SET)]
 
@@ -88,6 +88,10 @@ def make_uuid(args: Args) -> list[Op]:
 
 def make_var(args: Args) -> list[Op]:
     return [Op(lib.RF_FETCH_VAR, args.variable(0), int(args.has(1)), args.text(1))]
+
+
+def make_unique_id(args: Args) -> list[Op]:
+    return [Op(lib.RF_FETCH_VAR, args.program.unique_id())]
 
 
 def make_env(args: Args) -> list[Op]:
@@ -176,6 +180,7 @@ FETCHES = {
     "uuid": Sample(make_uuid, Kind.ANY, Kind.TEXT, 0, 1),
     "var": Sample(make_var, Kind.ANY, Kind.ANY, 1, 2),
     "env": Sample(make_env, Kind.ANY, Kind.TEXT, 1, 1),
+    "unique-id": Sample(make_unique_id, Kind.ANY, Kind.TEXT),
     "hostname": Sample(make_hostname, Kind.ANY, Kind.TEXT),
     "srv_name": fact("srv_name"),
     "srv_id": fact("srv_id", Kind.INT),

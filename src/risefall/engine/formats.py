@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from risefall.config.haproxy.formats import (
     Expression,
@@ -20,6 +21,7 @@ from risefall.config.haproxy.formats import (
     parse_expression,
     parse_format,
 )
+from risefall.config.haproxy.model import ProcessVariable
 from risefall.engine._native import lib
 from risefall.engine.converters import CONVERTERS
 from risefall.engine.fetches import FETCHES
@@ -35,7 +37,7 @@ EMITTED = {
 }
 
 CLOCK = b"%d/%b/%Y:%H:%M:%S"
-LOG_VARIABLES: dict[str, str | bytes | list[Op]] = {
+LOG_VARIABLES: dict[str, str | bytes | int | list[Op]] = {
     "s": "srv_name",
     "b": "be_name",
     "f": b"CHECKS-FE",
@@ -44,24 +46,55 @@ LOG_VARIABLES: dict[str, str | bytes | list[Op]] = {
     "T": [Op(lib.RF_FETCH_DATE), Op(lib.RF_CONV_UTIME, text=CLOCK + b" +0000")],
     "Tl": [Op(lib.RF_FETCH_DATE), Op(lib.RF_CONV_LTIME, text=CLOCK + b" %z")],
     "Ts": [Op(lib.RF_FETCH_DATE)],
-    **dict.fromkeys(("ID", "ci", "cp", "fi", "fp", "hr", "hs", "sslc", "sslv"), b""),
+    "ms": [Op(lib.RF_FETCH_DATE_US), Op(lib.RF_CONV_DIV, 1000)],
+    "rt": [Op(lib.RF_FETCH_COUNT)],
+    "pid": os.getpid(),
+    "ID": [],
+    "tsc": b"PR--",
+    **dict.fromkeys(("B", "Tt", "Tu"), b"+0"),
+    **dict.fromkeys(("Tc", "Td", "Th", "Tw"), -1),
+    **dict.fromkeys(("ST", "U", "ac", "bc", "bq", "fc", "lc", "rc", "sc", "sq"), 0),
+    **dict.fromkeys(("ci", "cp", "fi", "fp", "hr", "hrl", "hs", "hsl", "sslc", "sslv"), b""),
 }
-"""`%name`: a fact, a text, or an expression. What 2.6 gives for one in a check, where nothing is behind it."""
-WITHOUT_HEX = frozenset(("s", "b", "f", "ft", "H", "ID", "hr", "hs", "sslc", "sslv", "T", "Tl"))
-"""Those that `%{+X}` leaves alone."""
+"""`%name`: a fact, a text, a number, or an expression. What 2.6 gives for one in a check, where nothing is behind it."""
+HEX_DIGITS = {"ms": lib.RF_EMIT_HEX2, **dict.fromkeys(("Ts", "lc", "pid", "rt"), lib.RF_EMIT_HEX4)}
+"""Those that `%{+X}` changes."""
+QUOTED = frozenset(("s", "b", "f", "ft", "H", "ID", "ci", "cp", "fi", "fp", "sslc", "sslv"))
+"""Those that flags other than `%{+X}` change."""
+STREAM_SCOPES = ("txn", "req", "res")
+"""A check has no stream: what is set there is lost."""
+RF_FETCHES, CONVERTERS_FROM = lib.RF_FETCH_TEXT, lib.RF_CONV_ADD
+CONSTANT = frozenset((lib.RF_FETCH_TEXT, lib.RF_FETCH_BIN, lib.RF_FETCH_INT, lib.RF_FETCH_BOOL, lib.RF_FETCH_VAR))
+
+
+class Known(NamedTuple):
+    """A variable that is set before the first rule. text: as a format, else as an expression."""
+
+    variable: int
+    ops: list[Op]
+    text: bool
 
 
 class Formats:
     """Shared by all rules of one program: its variables by number, and the facts of a server that it reads."""
 
     def __init__(
-        self, env: Mapping[bytes, bytes] | None = None, *, unique_id: str = "", own: tuple[str, str] = ("", "")
+        self,
+        env: Mapping[bytes, bytes] | None = None,
+        *,
+        unique_id: str = "",
+        own: tuple[str, str] = ("", ""),
+        process: Sequence[ProcessVariable] = (),
     ) -> None:
         """env: what `env(NAME)` reads; None: the environment of this process.
 
-        unique_id: what `unique-id` is made of. own: backend and server that are checked.
+        unique_id: what `unique-id` is made of. own: backend and server that are checked. process: what `global` sets.
         """
         self._unique_id = unique_id
+        self._unique_variable: int | None = None
+        self._process = process
+        self.known: list[Known] = []
+        """What has to be set before the first rule, in this order."""
         self.own = own
         self.names_own = False
         """Whether something was made of `own`, so that it fits no other server."""
@@ -92,9 +125,45 @@ class Formats:
         found = VARIABLE.fullmatch(name)
         if not found or found.group(1) not in SCOPES:
             raise NotChecked(f"'{name}' is no variable: it begins with its scope, such as 'check.'")
-        if found.group(1) != "check":
-            raise NotChecked(f"variable '{name}': only the scope 'check' is supported")
+        scope = found.group(1)
+        if scope in STREAM_SCOPES:
+            return int(lib.RF_VARIABLE_NONE)
+        if scope == "proc" and name not in self._variables:
+            return self._of_process(name)
         return self._variables.setdefault(name, len(self._variables))
+
+    def writable(self, name: str) -> int:
+        """The number of a variable that a rule sets. Raises NotChecked for what outlives a check."""
+        if name.startswith("proc."):
+            raise NotChecked(
+                f"variable '{name}': a check reads what 'global' sets, but cannot set what all servers share"
+            )
+        return self.variable(name)
+
+    def _of_process(self, name: str) -> int:
+        """A variable that `global` sets: the same for each check, so that what it is made of must be constant."""
+        said = [variable for variable in self._process if variable.name == name]
+        if not said:
+            return int(lib.RF_VARIABLE_NONE)
+        number = self._variables.setdefault(name, len(self._variables))
+        for variable in said:
+            make = self.format if variable.is_format else self.expression
+            ops = make(variable.text, f"global set-var {name}")
+            if any(RF_FETCHES <= op.code < CONVERTERS_FROM and op.code not in CONSTANT for op in ops):
+                raise NotChecked(f"variable '{name}': only what is constant can be set in 'global'")
+            self.known.append(Known(number, ops, variable.is_format))
+        return number
+
+    def unique_id(self) -> int:
+        """The variable that holds `unique-id`: another one for each check, the same within one; unset without a format."""
+        if not self._unique_id:
+            return int(lib.RF_VARIABLE_NONE)
+        if self._unique_variable is None:
+            self._unique_variable = lib.RF_VARIABLE_NONE  # a format that names itself ends there
+            ops = self.format(self._unique_id, "unique-id-format")
+            self._unique_variable = self._variables.setdefault("unique-id", len(self._variables))
+            self.known.append(Known(self._unique_variable, ops, True))
+        return self._unique_variable
 
     def fact(self, name: str) -> int:
         """The number of a text that every server has one of."""
@@ -110,44 +179,28 @@ class Formats:
         match piece:
             case Text():
                 return text_op(raw(piece.text))
-            case Expression() if piece.fetch.name == "unique-id":
-                if piece.converters:
-                    raise NotChecked("'unique-id' with converters is not supported")
-                return self._unique()
             case Expression():
                 return [*self._expression(piece), Op(lib.RF_OP_EMIT, emitted(piece.flags))]
             case Variable():
                 return self._log_variable(piece)
 
-    def _unique(self) -> list[Op]:
-        """The value of `unique-id`: another one for each request; nothing without a format."""
-        made, self._unique_id = self._unique_id, ""  # a format that names itself ends there
-        try:
-            return self.format(made, "unique-id-format") if made else []
-        finally:
-            self._unique_id = made
-
     def _log_variable(self, variable: Variable) -> list[Op]:
-        if variable.name == "ID" and self._unique_id:
-            if emitted(variable.flags):
-                raise NotChecked("'%ID' in quotes is not supported")
-            return self._unique()
-        if variable.name not in LOG_VARIABLES:
-            raise NotChecked(f"the log variable '%{variable.name}' is not supported")
-        if variable.flags & Flags.HEX.value and variable.name not in WITHOUT_HEX:
-            raise NotChecked(f"the log variable '%{variable.name}' in hexadecimal is not supported")
-        emit = Op(lib.RF_OP_EMIT, emitted(variable.flags))
-        match LOG_VARIABLES[variable.name]:
-            case str(name):
-                return (
-                    [Op(lib.RF_FETCH_FACT, self.fact(name)), emit]
-                    if emit.number
-                    else [Op(lib.RF_OP_FACT, self.fact(name))]
-                )
+        name = variable.name
+        if name not in LOG_VARIABLES:
+            raise NotChecked(f"the log variable '%{name}' is not supported")
+        number = emitted(variable.flags) if name in QUOTED else 0
+        if variable.flags & Flags.HEX.value:
+            number |= HEX_DIGITS.get(name, 0)
+        match [Op(lib.RF_FETCH_VAR, self.unique_id())] if name == "ID" else LOG_VARIABLES[name]:
+            case str(fact):
+                op = Op(lib.RF_FETCH_FACT if number else lib.RF_OP_FACT, self.fact(fact))
+                return [op, Op(lib.RF_OP_EMIT, number)] if number else [op]
             case bytes(text):
-                return [Op(lib.RF_FETCH_TEXT, text=text), emit] if emit.number else text_op(text)
+                return [Op(lib.RF_FETCH_TEXT, text=text), Op(lib.RF_OP_EMIT, number)] if number else text_op(text)
+            case int(constant):
+                return [Op(lib.RF_FETCH_INT, constant), Op(lib.RF_OP_EMIT, number)]
             case ops:
-                return [*ops, emit]
+                return [*ops, Op(lib.RF_OP_EMIT, number)]
 
     def _expression(self, expression: Expression) -> list[Op]:
         ops, before = compile_call(FETCHES, "fetch", expression.fetch, self)

@@ -7,12 +7,12 @@ Source: spec/haproxy-checks.md §3.2, §3.6-§3.11, §4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.model import CheckKind, ConnectRule, RuleSet
+from risefall.config.haproxy.model import CheckKind, ConnectRule, ProcessVariable, RuleSet
 from risefall.engine import native
 from risefall.engine._native import lib
 from risefall.engine.formats import Formats
@@ -47,6 +47,14 @@ def agent_rules(send: str) -> list[NativeRule]:
     return [implicit_connect(), *sends, NativeRule(lib.RF_RULE_EXPECT, 2, expect=lib.RF_EXP_AGENT)]
 
 
+def first_rules(formats: Formats) -> list[NativeRule]:
+    """What its formats want to be known from the start: the process's variables, and the id of this check."""
+    return [
+        NativeRule(lib.RF_RULE_SET, 0, lib.RF_RULE_TEXT if known.text else 0, variable=known.variable, format=known.ops)
+        for known in formats.known
+    ]
+
+
 def dialect_flags(dialect: Dialect) -> int:
     """The texts and readings in which the two HAProxys differ, as bits."""
     bits = {
@@ -67,7 +75,15 @@ class Compiler:
     found: addresses of the names that connect rules may hold.
     """
 
-    def __init__(self, dialect: Dialect, bufsize: int, found: Found | None = None) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        bufsize: int,
+        found: Found | None = None,
+        process: Sequence[ProcessVariable] = (),
+    ) -> None:
+        """process: what `global` sets for the whole process."""
+        self._process = process
         self.dialect = dialect
         self.flags = dialect_flags(dialect)
         self.bufsize = bufsize
@@ -80,15 +96,18 @@ class Compiler:
 
         unique_id: the format of `unique-id` where it is checked. backend, server: who is checked, for rules that name it.
         """
+        unique_id = unique_id if self.dialect.unique_id_in_checks else ""
         key = ("health", (id(rules), unique_id))
         if key not in self._made:
             self._kept.append(rules)
-        formats = Formats(unique_id=unique_id, own=(backend, server))
-        made = self._once(key, lambda: self._health(rules, formats))
+        made = self._once(key, lambda: self._health(rules, self._formats(unique_id, backend, server)))
         if not made.own or made.own == (backend, server):
             return made
         own_key = ("health", (id(rules), unique_id, backend, server))
-        return self._once(own_key, lambda: self._health(rules, Formats(unique_id=unique_id, own=(backend, server))))
+        return self._once(own_key, lambda: self._health(rules, self._formats(unique_id, backend, server)))
+
+    def _formats(self, unique_id: str, backend: str, server: str) -> Formats:
+        return Formats(unique_id=unique_id, own=(backend, server), process=self._process)
 
     def agent(self, send: str) -> Compiled:
         """The program of an agent-check. Raises NotChecked."""
@@ -123,6 +142,7 @@ class Compiler:
                 made = [NativeRule(lib.RF_RULE_PROCESS, 0)]
             case preset:
                 made = PRESETS[preset](rules.options, self.dialect, self.bufsize)
+        made = [*first_rules(formats), *made]
         return Compiled(
             lay_out(made, flags, self.bufsize),
             tuple(formats.facts),

@@ -7,14 +7,34 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from risefall.config.haproxy.formats import Call
+from risefall.engine._native import lib
 from risefall.engine.layout import NotChecked, Op, raw
 
 INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 INT64_MAX = 2**63 - 1
+
+CONDITIONS = {
+    "ifexists": lib.RF_IF_EXISTS,
+    "ifnotexists": lib.RF_IF_NOT_EXISTS,
+    "ifempty": lib.RF_IF_EMPTY,
+    "ifnotempty": lib.RF_IF_NOT_EMPTY,
+    "ifset": lib.RF_IF_SET,
+    "ifnotset": lib.RF_IF_NOT_SET,
+    "ifgt": lib.RF_IF_GREATER,
+    "iflt": lib.RF_IF_LESS,
+}
+
+
+def conditions_of(words: Sequence[str], what: str) -> int:
+    """Conditions of set-var as bits. Raises NotChecked."""
+    for word in words:
+        if word not in CONDITIONS:
+            raise NotChecked(f"{what}: unknown condition '{word}'")
+    return sum({CONDITIONS[word] for word in words})
 
 
 class Kind(enum.Enum):
@@ -34,6 +54,10 @@ class Program(Protocol):
     names_own: bool
 
     def variable(self, name: str) -> int: ...
+
+    def writable(self, name: str) -> int: ...
+
+    def unique_id(self) -> int: ...
 
     def fact(self, name: str) -> int: ...
 
@@ -62,6 +86,10 @@ class Args:
     def text(self, at: int) -> bytes:
         return raw(self.string(at))
 
+    def strings(self, at: int) -> Sequence[str]:
+        """All from there on."""
+        return self._args[at:]
+
     def number(self, at: int, default: int = 0, *, least: int = -INT64_MAX - 1, most: int = INT64_MAX) -> int:
         """An integer; what does not fit 64 bits is the nearest that does, as in HAProxy."""
         if not self.has(at):
@@ -84,6 +112,9 @@ class Args:
 
     def variable(self, at: int) -> int:
         return self.program.variable(self.string(at))
+
+    def writable(self, at: int) -> int:
+        return self.program.writable(self.string(at))
 
 
 class Sample(NamedTuple):

@@ -138,7 +138,7 @@ class TargetBuilder:
         self._dialect = dialect
         self._found = found
         self._node = config.global_.node or node
-        self._compiler = Compiler(dialect, config.global_.bufsize, found)
+        self._compiler = Compiler(dialect, config.global_.bufsize, found, config.global_.variables)
         self._contexts = Contexts(config)
         self._transports = Transports(self._contexts, found)
 

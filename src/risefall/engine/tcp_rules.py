@@ -14,6 +14,7 @@ from risefall.engine._native import ffi, lib
 from risefall.engine.formats import Formats
 from risefall.engine.layout import NativeRule, NotChecked, alpn_wire, raw, text_op
 from risefall.engine.names import Found, Unresolved, endpoint
+from risefall.engine.samples import conditions_of
 from risefall.status import Status
 
 TCP_EXPECTS = {
@@ -78,26 +79,13 @@ def connect_rule(rule: ConnectRule, formats: Formats, found: Found) -> NativeRul
     )
 
 
-CONDITIONS = {
-    "ifexists": lib.RF_IF_EXISTS,
-    "ifnotexists": lib.RF_IF_NOT_EXISTS,
-    "ifempty": lib.RF_IF_EMPTY,
-    "ifnotempty": lib.RF_IF_NOT_EMPTY,
-    "ifset": lib.RF_IF_SET,
-    "ifnotset": lib.RF_IF_NOT_SET,
-    "ifgt": lib.RF_IF_GREATER,
-    "iflt": lib.RF_IF_LESS,
-}
-
-
 def variable_rule(rule: VarRule, formats: Formats) -> NativeRule:
     """`set-var(name) expr`, `set-var-fmt(name) fmt`, `unset-var(name)`."""
     name, *words = rule.name.split(",")
-    unknown = [word for word in words if word not in CONDITIONS]
-    if unknown or (words and rule.word == "unset-var"):
-        raise NotChecked(f"{rule.word}({rule.name}): unknown condition '{(unknown or words)[0]}'")
-    conditions = sum({CONDITIONS[word] for word in words})
-    number = formats.variable(name)
+    if words and rule.word == "unset-var":
+        raise NotChecked(f"unset-var({rule.name}): takes no condition")
+    conditions = conditions_of(words, f"{rule.word}({rule.name})")
+    number = formats.writable(name)
     if rule.word == "unset-var":
         return NativeRule(lib.RF_RULE_UNSET, rule.step, variable=number)
     if rule.word == "set-var-fmt":

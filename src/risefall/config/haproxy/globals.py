@@ -13,7 +13,7 @@ import msgspec
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.keywords import GLOBAL_PREFIXES, GLOBAL_WORDS, removed
 from risefall.config.haproxy.logs import read_log
-from risefall.config.haproxy.model import Global, Line, LogTarget, Place, StatsSocket
+from risefall.config.haproxy.model import Global, Line, LogTarget, Place, ProcessVariable, StatsSocket
 from risefall.config.haproxy.units import LENIENT, atoi, parse_size, parse_time
 from risefall.config.text import Wrong, nearest
 
@@ -33,6 +33,7 @@ class GlobalReader:
         self._fields: dict[str, Any] = {}
         self._logs: list[LogTarget] = []
         self._sockets: list[StatsSocket] = []
+        self._variables: list[ProcessVariable] = []
 
     def line(self, line: Line) -> None:
         """One line. Raises Wrong; what was said before stays."""
@@ -48,6 +49,8 @@ class GlobalReader:
             self._logs.append(read_log(words, Place(line.file, line.line)))
         elif word == "no" and words[1:2] == ("log",):
             self._logs.clear()
+        elif word in ("set-var", "set-var-fmt") and len(words) > 2:
+            self._variables.append(ProcessVariable(words[1], " ".join(words[2:]), word == "set-var-fmt"))
         elif word == "stats":
             self._stats(line)
         else:
@@ -78,6 +81,7 @@ class GlobalReader:
         return msgspec.structs.replace(
             Global(**self._fields),
             logs=tuple(self._logs),
+            variables=tuple(self._variables),
             stats_sockets=tuple(self._sockets),
         )
 

@@ -437,6 +437,14 @@ class StatsSocket(msgspec.Struct, frozen=True):
     place: Place | None = None
 
 
+class ProcessVariable(msgspec.Struct, frozen=True):
+    """`set-var proc.NAME EXPR` or `set-var-fmt proc.NAME FORMAT` of `global`."""
+
+    name: str
+    text: str
+    is_format: bool
+
+
 class Global(msgspec.Struct, frozen=True):
     """What the `global` sections say that risefall uses. spread_checks is a percentage, times are ms."""
 
@@ -463,6 +471,8 @@ class Global(msgspec.Struct, frozen=True):
     crt_base: str = ""
     maxconn: int = 0
     max_checks_per_thread: int = 0
+    variables: tuple[ProcessVariable, ...] = ()
+    """In the order of the file."""
 
 
 class Config(msgspec.Struct, frozen=True):
