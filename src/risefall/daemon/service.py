@@ -513,7 +513,7 @@ class Service:
         before = self.fleet.servers[index].fqdn
         told = rename(self.fleet, index, name)
         if self.fleet.servers[index].fqdn != before:
-            self._orders += 1
+            self._crew.changes += 1
             resolver.rename(index, name)
         return told
 
