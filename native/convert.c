@@ -208,6 +208,28 @@ static bool concat(struct sample_run *run, const rf_op *op, struct value *value)
     return true;
 }
 
+/* The delimiter only between two that are something. */
+static bool add_item(struct sample_run *run, const rf_op *op, struct value *value)
+{
+    struct value variable = {.kind = VALUE_NONE};
+    struct joint to = {0};
+    if (!cast_text(run, value))
+        return false;
+    const bool named = op->number2 == 1 && variables_get(run->variables, (uint32_t)op->number, &variable);
+    const bool bytes = variable.kind == VALUE_TEXT || variable.kind == VALUE_BIN;
+    const bool more = (named && (!bytes || variable.len > 0)) || op->other.len > 0;
+    to.at = sample_room(run, value, &to.max);
+    to.max -= to.max > 0; /* HAProxy keeps one for a NUL */
+    join(&to, value->bytes, value->len);
+    if (value->len > 0 && more)
+        join(&to, program_at(run->program, op->text), op->text.len);
+    if (named)
+        join_variable(&to, &variable);
+    join(&to, program_at(run->program, op->other), op->other.len);
+    *value = (struct value){.kind = VALUE_TEXT, .bytes = to.at, .len = to.len};
+    return true;
+}
+
 static bool compare(struct sample_run *run, const rf_op *op, struct value *value)
 {
     struct value other;
@@ -254,6 +276,20 @@ static bool hash(struct value *value, const rf_op *op, uint8_t number[8])
     if (!cast_bin(value, number))
         return false;
     *value = (struct value){.kind = VALUE_INT, .number = hash_of(op->code, value->bytes, value->len, op->number != 0)};
+    return true;
+}
+
+static bool seeded_hash(struct value *value, const rf_op *op, uint8_t number[8])
+{
+    if (!cast_bin(value, number))
+        return false;
+    const uint64_t seed = (uint64_t)op->number;
+    int64_t sum;
+    if (op->code == RF_CONV_XXH32)
+        sum = xxh32(value->bytes, value->len, (uint32_t)seed);
+    else
+        sum = (int64_t)(op->code == RF_CONV_XXH64 ? xxh64(value->bytes, value->len, seed) : xxh3(value->bytes, value->len, seed));
+    *value = (struct value){.kind = VALUE_INT, .number = sum};
     return true;
 }
 
@@ -304,7 +340,18 @@ static bool apply(struct sample_run *run, const rf_op *op, struct value *value, 
     case RF_CONV_CRC32C:
     case RF_CONV_DJB2:
     case RF_CONV_SDBM:
+    case RF_CONV_WT6:
         return hash(value, op, number);
+    case RF_CONV_XXH32:
+    case RF_CONV_XXH64:
+    case RF_CONV_XXH3:
+        return seeded_hash(value, op, number);
+    case RF_CONV_DIGEST:
+    case RF_CONV_HMAC:
+    case RF_CONV_SAME:
+        return secret(run, op, value);
+    case RF_CONV_ADD_ITEM:
+        return add_item(run, op, value);
     case RF_CONV_LTIME:
     case RF_CONV_UTIME:
         return time_text(run, op, value);

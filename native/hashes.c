@@ -42,6 +42,23 @@ static uint32_t sdbm(const uint8_t *bytes, uint32_t len)
     return sum;
 }
 
+/* wt6: two sums that turn each other. A turn by 0 is none. */
+static uint32_t wt6(const uint8_t *bytes, uint32_t len)
+{
+    uint32_t a = 0xa53c965au, b = 0x5ca6953au, turn_b = 6, turn_a = 18;
+    for (uint32_t i = 0; i < len; i++) {
+        a = ~(a ^ bytes[i]);
+        b = ~(b + bytes[i]);
+        const uint32_t next = b << turn_b | b >> ((32 - turn_b) & 31);
+        b = a << turn_a | a >> ((32 - turn_a) & 31);
+        a = next;
+        const uint32_t mixed = (a >> 16 ^ b) & 0xffff;
+        turn_b = mixed & 31;
+        turn_a = mixed >> 11;
+    }
+    return a ^ b;
+}
+
 uint32_t hash_of(uint32_t code, const uint8_t *bytes, uint32_t len, bool avalanche)
 {
     uint32_t sum;
@@ -54,6 +71,9 @@ uint32_t hash_of(uint32_t code, const uint8_t *bytes, uint32_t len, bool avalanc
         break;
     case RF_CONV_DJB2:
         sum = djb2(bytes, len);
+        break;
+    case RF_CONV_WT6:
+        sum = wt6(bytes, len);
         break;
     default:
         sum = sdbm(bytes, len);

@@ -177,7 +177,15 @@ enum {
     RF_CONV_UNSET_VAR = 250,
     RF_CONV_HOST_ONLY = 251,
     RF_CONV_PORT_ONLY = 252,
-    RF_CONV_LAST = 252
+    RF_CONV_WT6 = 253,
+    RF_CONV_XXH32 = 254,    /* number: seed */
+    RF_CONV_XXH64 = 255,
+    RF_CONV_XXH3 = 256,
+    RF_CONV_DIGEST = 257,   /* number: RF_DIGEST_ */
+    RF_CONV_HMAC = 258,     /* number: RF_DIGEST_; text: the key, or with number2 >= 0 base64 in the number2-th variable */
+    RF_CONV_SAME = 259,     /* as bytes as the number-th variable */
+    RF_CONV_ADD_ITEM = 260, /* text: delimiter, other: suffix; number2 1: the number-th variable */
+    RF_CONV_LAST = 260
 };
 /* One format evaluated by itself, for tests and fuzzing. */
 typedef struct {
@@ -191,6 +199,7 @@ typedef struct {
 } rf_sample_case;
 /* Length of what was written, more than out_max where it was cut; negative: refused. */
 int64_t rf_sample_test(const rf_sample_case *given, uint8_t *out, uint32_t out_max);
+enum { RF_DIGEST_MD5 = 0, RF_DIGEST_SHA1 = 1, RF_DIGEST_SHA224 = 2, RF_DIGEST_SHA256 = 3, RF_DIGEST_SHA384 = 4, RF_DIGEST_SHA512 = 5 };
 enum { RF_REGSUB_GLOBAL = 1, RF_REGSUB_CASELESS = 2 };
 enum { RF_JSON_ASCII = 0, RF_JSON_UTF8 = 1, RF_JSON_UTF8S = 2, RF_JSON_UTF8P = 3, RF_JSON_UTF8PS = 4 };
 /* A run of operations. */

@@ -78,6 +78,12 @@ bool http_date(struct sample_run *run, const rf_op *op, struct value *value);
 bool encode(struct sample_run *run, const rf_op *op, struct value *value);
 /* hashes.c */
 uint32_t hash_of(uint32_t code, const uint8_t *bytes, uint32_t len, bool avalanche);
+/* xxh.c */
+uint32_t xxh32(const uint8_t *bytes, uint32_t len, uint32_t seed);
+uint64_t xxh64(const uint8_t *bytes, uint32_t len, uint64_t seed);
+uint64_t xxh3(const uint8_t *bytes, uint32_t len, uint64_t seed);
+/* secrets.c: digests and comparisons; false: undefined */
+bool secret(struct sample_run *run, const rf_op *op, struct value *value);
 /* http_sample.c: fetches that look at a parsed reply */
 struct value http_fetch(struct sample_run *run, const rf_op *op);
 

@@ -27,14 +27,18 @@ static const char *check_fetch(const rf_op *op)
 
 static bool names_variable(const rf_op *op)
 {
-    return op->code == RF_CONV_STRCMP || op->code == RF_CONV_SET_VAR || op->code == RF_CONV_UNSET_VAR ||
-           (op->number2 == 1 && ((op->code >= RF_CONV_ADD && op->code <= RF_CONV_XOR) || op->code == RF_CONV_CONCAT));
+    return op->code == RF_CONV_STRCMP || op->code == RF_CONV_SAME || op->code == RF_CONV_SET_VAR || op->code == RF_CONV_UNSET_VAR ||
+           (op->number2 == 1 && ((op->code >= RF_CONV_ADD && op->code <= RF_CONV_XOR) || op->code == RF_CONV_CONCAT ||
+                                op->code == RF_CONV_ADD_ITEM));
 }
 
 static const char *check_conv(const rf_op *op)
 {
     if (names_variable(op) && (op->number < 0 || op->number > UINT32_MAX))
         return "a variable of no number";
+    if ((op->code == RF_CONV_DIGEST || op->code == RF_CONV_HMAC) &&
+        (op->number < RF_DIGEST_MD5 || op->number > RF_DIGEST_SHA512 || op->number2 > UINT32_MAX))
+        return "a digest of no kind";
     if (op->code == RF_CONV_HTTP_DATE && (op->number2 < RF_UNIT_S || op->number2 > RF_UNIT_US))
         return "a date in no unit";
     if ((op->code == RF_CONV_BE2DEC || op->code == RF_CONV_BE2HEX) && (op->number < 1 || op->number > INT32_MAX))

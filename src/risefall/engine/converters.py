@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from risefall.engine import native
 from risefall.engine._native import lib
+from risefall.engine.digests import DIGESTS
 from risefall.engine.fetches import INT32_MAX, UNITS
 from risefall.engine.layout import NotChecked, Op
 from risefall.engine.samples import INTEGER, Args, Kind, Sample, conditions_of
@@ -67,6 +68,10 @@ def hashing(code: int) -> Sample:
     return Sample(lambda args: [Op(code, int(args.number(0) != 0))], Kind.BIN, Kind.INT, 0, 1)
 
 
+def seeded(code: int) -> Sample:
+    return Sample(lambda args: [Op(code, args.number(0))], Kind.BIN, Kind.INT, 0, 1)
+
+
 def time_text(code: int) -> Sample:
     return Sample(lambda args: [Op(code, args.number(1), text=args.text(0))], Kind.INT, Kind.TEXT, 0, 2)
 
@@ -86,6 +91,13 @@ def make_bytes(args: Args) -> list[Op]:
 def make_concat(args: Args) -> list[Op]:
     named = bool(args.string(1))
     return [Op(lib.RF_CONV_CONCAT, args.variable(1) if named else 0, int(named), args.text(0), args.text(2))]
+
+
+def make_add_item(args: Args) -> list[Op]:
+    named = bool(args.string(1))
+    if not named and not args.string(2):
+        raise NotChecked("'add_item': one of the two arguments behind the delimiter is needed")
+    return [Op(lib.RF_CONV_ADD_ITEM, args.variable(1) if named else 0, int(named), args.text(0), args.text(2))]
 
 
 def make_regsub(args: Args) -> list[Op]:
@@ -142,6 +154,7 @@ def make_http_date(args: Args) -> list[Op]:
 
 
 CONVERTERS = {
+    **DIGESTS,
     "add": calculation(lib.RF_CONV_ADD),
     "sub": calculation(lib.RF_CONV_SUB),
     "mul": calculation(lib.RF_CONV_MUL),
@@ -164,6 +177,8 @@ CONVERTERS = {
     "rtrim": trim(lib.RF_CONV_RTRIM),
     "cut_crlf": plain(lib.RF_CONV_CUT_CRLF, Kind.TEXT, Kind.TEXT),
     "concat": Sample(make_concat, Kind.TEXT, Kind.TEXT, 0, 3),
+    "add_item": Sample(make_add_item, Kind.TEXT, Kind.TEXT, 2, 3),
+    "debug": Sample(lambda args: [], Kind.ANY, Kind.ANY, 0, 2),
     "field": cut(lib.RF_CONV_FIELD),
     "word": cut(lib.RF_CONV_WORD),
     "regsub": Sample(make_regsub, Kind.TEXT, Kind.TEXT, 2, 3),
@@ -185,6 +200,10 @@ CONVERTERS = {
     "crc32c": hashing(lib.RF_CONV_CRC32C),
     "djb2": hashing(lib.RF_CONV_DJB2),
     "sdbm": hashing(lib.RF_CONV_SDBM),
+    "wt6": hashing(lib.RF_CONV_WT6),
+    "xxh32": seeded(lib.RF_CONV_XXH32),
+    "xxh64": seeded(lib.RF_CONV_XXH64),
+    "xxh3": seeded(lib.RF_CONV_XXH3),
     "ltime": time_text(lib.RF_CONV_LTIME),
     "utime": time_text(lib.RF_CONV_UTIME),
     "http_date": Sample(make_http_date, Kind.INT, Kind.TEXT, 0, 2),
