@@ -9,55 +9,47 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "answer.h"
+#include "answer_words.h"
 #include "internal.h"
 
-enum { LISTENERS_MAX = 64, NAMES_MAX = 256, ALLOWED_MAX = 256, ONCE_MAX = 256, TOLD_MAX = 1024 };
-enum { EVENTS_A_TURN = 64, ACCEPTS_A_TURN = 64, DISCARD_MAX = 65536, HASH = 4096 };
+enum { LISTENERS_MAX = 64, ALLOWED_MAX = 256 };
+enum { EVENTS_A_TURN = 64, ACCEPTS_A_TURN = 64, DISCARD_MAX = 65536, SOURCE_BUCKETS = 4096 };
 enum { KIND_LISTENER = 1, KIND_CONNECTION = 2 };
+static const uint64_t SHORT_TURN_NS = 100000; /* the least that the kernel takes */
 static const uint64_t PAUSE_NS = UINT64_C(50000000); /* after a want of descriptors or memory */
 
-struct peer {
+struct list {
+    uint32_t oldest, newest;
+};
+/* Where connections come from, while there are any: an address, or a /64 of IPv6. */
+struct source {
     uint8_t ip[16];
-    uint32_t open, next; /* next: in its bucket */
-    uint64_t seen_ns;
-    struct {
-        uint32_t word, known;
-        uint64_t at_ns;
-    } told[RF_ANSWER_SERVICES_MAX];
+    uint32_t open, next;  /* next: in its bucket, or among the free */
+    struct list answered; /* its own, by `elder` and `younger` */
 };
 struct listener {
     int fd;
     uint32_t service, by_text;
+    uint64_t services;
 };
 struct connection {
     int fd;
-    uint32_t listener, peer, older, newer;
+    uint8_t ip[16];
+    uint32_t listener, source, older, newer, elder, younger;
     uint64_t deadline_ns;
     uint32_t text_len, discarded;
     uint8_t answered, used;
     char text[RF_ANSWER_TEXT_MAX + 1];
 };
-struct list {
-    uint32_t oldest, newest;
-};
-struct once {
-    uint8_t ip[16];
-    uint32_t service, line_len;
-    char line[RF_ANSWER_LINE_MAX + 1];
-};
-struct name {
-    uint32_t service, len;
-    char text[RF_ANSWER_TEXT_MAX + 1];
-};
-
 struct rf_answerer {
     rf_answerer_options options;
     pthread_t thread;
@@ -68,28 +60,22 @@ struct rf_answerer {
 
     struct listener listeners[LISTENERS_MAX];
     uint32_t listeners_len;
-    struct name names[NAMES_MAX];
-    uint32_t names_len;
     struct {
         uint8_t ip[16];
         uint32_t bits;
     } allowed[ALLOWED_MAX];
     uint32_t allowed_len;
-    rf_answer answers[RF_ANSWER_SERVICES_MAX];
-    struct once once[ONCE_MAX];
-    uint32_t once_len;
-    struct peer *peers;
-    uint32_t peers_len, buckets[HASH];
-    rf_told told[TOLD_MAX];
-    uint32_t told_len;
+    struct rf_words words;
     rf_answerer_counts counts;
 
     struct connection *connections; /* the thread's own, as are the lists */
     uint32_t connections_used, free;
     struct list waiting, lingering;
+    struct source *sources; /* as many as connections */
+    uint32_t sources_used, sources_free, source_buckets[SOURCE_BUCKETS];
 };
 
-/* --- peers ------------------------------------------------------------------------------------------------------- */
+/* --- who may come in ------------------------------------------------------------------------------------------------ */
 
 static bool is_mapped(const uint8_t ip[16])
 {
@@ -97,64 +83,56 @@ static bool is_mapped(const uint8_t ip[16])
     return memcmp(ip, prefix, sizeof prefix) == 0;
 }
 
-/* An address as a peer's: IPv6 neighbours of one /64 are one. */
-static void peer_key(const uint8_t ip[16], uint8_t key[16])
-{
-    memcpy(key, ip, 16);
-    if (!is_mapped(ip))
-        memset(key + 8, 0, 8);
-}
-
-static uint32_t bucket_of(const uint8_t key[16])
+static uint32_t *source_bucket(rf_answerer *answerer, const uint8_t ip[16])
 {
     uint32_t hash = 2166136261u;
     for (int i = 0; i < 16; i++)
-        hash = (hash ^ key[i]) * 16777619u;
-    return hash % HASH;
+        hash = (hash ^ ip[i]) * 16777619u;
+    return &answerer->source_buckets[hash % SOURCE_BUCKETS];
 }
 
-static void unhash(rf_answerer *answerer, uint32_t index)
+/* The source of an address, RF_NONE while it has no connection. ip: then cut to what a source is: neighbours of one /64
+ * are one. */
+static uint32_t find_source(rf_answerer *answerer, uint8_t ip[16])
 {
-    uint32_t *at = &answerer->buckets[bucket_of(answerer->peers[index].ip)];
-    while (*at != index)
-        at = &answerer->peers[*at].next;
-    *at = answerer->peers[index].next;
+    if (!is_mapped(ip))
+        memset(ip + 8, 0, 8);
+    uint32_t at = *source_bucket(answerer, ip);
+    while (at != RF_NONE && memcmp(answerer->sources[at].ip, ip, 16) != 0)
+        at = answerer->sources[at].next;
+    return at;
 }
 
-/* The place for another peer: a new one, or that of whoever has not come for longest. RF_NONE: all are here just now. */
-static uint32_t place_for_peer(rf_answerer *answerer)
+/* One more connection of a source, which is new when `at` is RF_NONE. */
+static uint32_t enter(rf_answerer *answerer, uint32_t at, const uint8_t ip[16])
 {
-    if (answerer->peers_len < RF_ANSWER_PEERS_MAX)
-        return answerer->peers_len++;
-    uint32_t found = RF_NONE;
-    for (uint32_t i = 0; i < answerer->peers_len; i++) {
-        const struct peer *peer = &answerer->peers[i];
-        if (peer->open == 0 && (found == RF_NONE || peer->seen_ns < answerer->peers[found].seen_ns))
-            found = i;
+    if (at != RF_NONE) {
+        answerer->sources[at].open++;
+        return at;
     }
-    if (found != RF_NONE)
-        unhash(answerer, found);
-    return found;
-}
-
-static uint32_t find_peer(rf_answerer *answerer, const uint8_t ip[16])
-{
-    uint8_t key[16];
-    peer_key(ip, key);
-    const uint32_t bucket = bucket_of(key);
-    for (uint32_t at = answerer->buckets[bucket]; at != RF_NONE; at = answerer->peers[at].next) {
-        if (memcmp(answerer->peers[at].ip, key, 16) == 0)
-            return at;
-    }
-    const uint32_t index = place_for_peer(answerer);
+    uint32_t *bucket = source_bucket(answerer, ip);
+    uint32_t index = answerer->sources_free;
     if (index == RF_NONE)
-        return RF_NONE;
-    struct peer *peer = &answerer->peers[index];
-    memset(peer, 0, sizeof *peer);
-    memcpy(peer->ip, key, 16);
-    peer->next = answerer->buckets[bucket];
-    answerer->buckets[bucket] = index;
+        index = answerer->sources_used++;
+    else
+        answerer->sources_free = answerer->sources[index].next;
+    answerer->sources[index] = (struct source){.open = 1, .next = *bucket, .answered = {RF_NONE, RF_NONE}};
+    memcpy(answerer->sources[index].ip, ip, 16);
+    *bucket = index;
     return index;
+}
+
+static void leave(rf_answerer *answerer, uint32_t index)
+{
+    struct source *source = &answerer->sources[index];
+    if (--source->open > 0)
+        return;
+    uint32_t *at = source_bucket(answerer, source->ip);
+    while (*at != index)
+        at = &answerer->sources[*at].next;
+    *at = source->next;
+    source->next = answerer->sources_free;
+    answerer->sources_free = index;
 }
 
 static bool may_ask(const rf_answerer *answerer, const uint8_t ip[16])
@@ -166,91 +144,6 @@ static bool may_ask(const rf_answerer *answerer, const uint8_t ip[16])
             return true;
     }
     return answerer->allowed_len == 0;
-}
-
-/* --- what is said ------------------------------------------------------------------------------------------------ */
-
-static struct once *find_once(rf_answerer *answerer, const uint8_t key[16], uint32_t service)
-{
-    for (uint32_t i = 0; i < answerer->once_len; i++) {
-        if (answerer->once[i].service == service && memcmp(answerer->once[i].ip, key, 16) == 0)
-            return &answerer->once[i];
-    }
-    return NULL;
-}
-
-static void drop_once(rf_answerer *answerer, struct once *once)
-{
-    *once = answerer->once[--answerer->once_len];
-}
-
-static void note_told(rf_answerer *answerer, struct peer *peer, uint32_t service, uint32_t word, bool once, uint64_t now_ns)
-{
-    const bool news = !peer->told[service].known || peer->told[service].word != word || once;
-    peer->told[service].at_ns = now_ns;
-    if (!news)
-        return;
-    if (answerer->told_len == TOLD_MAX) {
-        answerer->counts.told_lost++;
-        return;
-    }
-    peer->told[service].known = 1;
-    peer->told[service].word = word;
-    rf_told *told = &answerer->told[answerer->told_len++];
-    *told = (rf_told){.service = service, .word = word, .once = once, .at_ns = now_ns};
-    memcpy(told->ip, peer->ip, 16);
-    const uint64_t one = 1;
-    if (write(answerer->event_fd, &one, sizeof one) < 0)
-        return; /* it is readable already */
-}
-
-struct chosen {
-    uint32_t len; /* with the line feed; 0: nothing is to be said */
-    bool once, stale;
-    char line[RF_ANSWER_LINE_MAX + 2];
-};
-
-static void choose(rf_answerer *answerer, uint32_t peer_index, uint32_t service, uint64_t now_ns, struct chosen *out)
-{
-    out->len = 0;
-    out->once = out->stale = false;
-    if (service >= RF_ANSWER_SERVICES_MAX)
-        return;
-    const rf_answer *answer = &answerer->answers[service];
-    const bool stale = now_ns > answer->good_until_ns;
-    const char *line = stale ? answer->stale : answer->line;
-    uint32_t len = stale ? answer->stale_len : answer->line_len;
-    const struct once *own = stale ? NULL : find_once(answerer, answerer->peers[peer_index].ip, service);
-    if (own != NULL) {
-        line = own->line;
-        len = own->line_len;
-        out->once = true;
-    }
-    out->stale = stale;
-    answerer->counts.stale += stale;
-    if (len == 0)
-        return;
-    memcpy(out->line, line, len);
-    out->line[len] = '\n';
-    out->len = len + 1;
-}
-
-static uint32_t service_of(rf_answerer *answerer, struct connection *connection)
-{
-    const struct listener *listener = &answerer->listeners[connection->listener];
-    if (!listener->by_text)
-        return listener->service;
-    uint32_t len = connection->text_len;
-    while (len > 0 && (connection->text[len - 1] == '\r' || connection->text[len - 1] == ' '))
-        len--;
-    if (len == 0)
-        return listener->service;
-    for (uint32_t i = 0; i < answerer->names_len; i++) {
-        if (answerer->names[i].len == len && memcmp(answerer->names[i].text, connection->text, len) == 0)
-            return answerer->names[i].service;
-    }
-    answerer->counts.unknown++;
-    return listener->service;
 }
 
 /* --- lists of connections ---------------------------------------------------------------------------------------- */
@@ -280,6 +173,34 @@ static void list_drop(rf_answerer *answerer, struct list *list, uint32_t index)
         answerer->connections[connection->newer].older = connection->older;
 }
 
+/* The same for the answered ones of one source. */
+static void answered_push(rf_answerer *answerer, uint32_t index)
+{
+    struct connection *connection = &answerer->connections[index];
+    struct list *list = &answerer->sources[connection->source].answered;
+    connection->elder = list->newest;
+    connection->younger = RF_NONE;
+    if (list->newest == RF_NONE)
+        list->oldest = index;
+    else
+        answerer->connections[list->newest].younger = index;
+    list->newest = index;
+}
+
+static void answered_drop(rf_answerer *answerer, uint32_t index)
+{
+    const struct connection *connection = &answerer->connections[index];
+    struct list *list = &answerer->sources[connection->source].answered;
+    if (connection->elder == RF_NONE)
+        list->oldest = connection->younger;
+    else
+        answerer->connections[connection->elder].younger = connection->younger;
+    if (connection->younger == RF_NONE)
+        list->newest = connection->elder;
+    else
+        answerer->connections[connection->younger].elder = connection->elder;
+}
+
 static struct list *list_of(rf_answerer *answerer, const struct connection *connection)
 {
     return connection->answered ? &answerer->lingering : &answerer->waiting;
@@ -296,25 +217,29 @@ static void end(rf_answerer *answerer, uint32_t index, bool rudely)
 {
     struct connection *connection = &answerer->connections[index];
     list_drop(answerer, list_of(answerer, connection), index);
+    if (connection->answered)
+        answered_drop(answerer, index);
     if (rudely)
         reset(connection->fd);
     else
         close(connection->fd);
-    answerer->peers[connection->peer].open--;
+    leave(answerer, connection->source);
     answerer->counts.open--;
     connection->used = 0;
     connection->newer = answerer->free;
     answerer->free = index;
 }
 
-/* A place for another connection: a free one, a new one, or that of the oldest, answered ones first. */
+/* Ends the oldest connection, answered ones first. */
+static void make_room(rf_answerer *answerer)
+{
+    const uint32_t oldest = answerer->lingering.oldest != RF_NONE ? answerer->lingering.oldest : answerer->waiting.oldest;
+    answerer->counts.evicted++;
+    end(answerer, oldest, !answerer->connections[oldest].answered);
+}
+
 static uint32_t place(rf_answerer *answerer)
 {
-    if (answerer->free == RF_NONE && answerer->connections_used == answerer->options.connections_max) {
-        const uint32_t oldest = answerer->lingering.oldest != RF_NONE ? answerer->lingering.oldest : answerer->waiting.oldest;
-        answerer->counts.evicted++;
-        end(answerer, oldest, !answerer->connections[oldest].answered);
-    }
     if (answerer->free == RF_NONE)
         return answerer->connections_used++;
     const uint32_t index = answerer->free;
@@ -324,30 +249,50 @@ static uint32_t place(rf_answerer *answerer)
 
 /* --- connections ------------------------------------------------------------------------------------------------- */
 
+static void wake(const rf_answerer *answerer)
+{
+    const uint64_t one = 1;
+    if (write(answerer->event_fd, &one, sizeof one) < 0)
+        return; /* it is readable already */
+}
+
+/* Sends the line of whom a connection asks for. False: there is none, or it cannot be sent. */
+static bool speak(rf_answerer *answerer, const struct connection *connection, uint64_t now_ns)
+{
+    const struct listener *listener = &answerer->listeners[connection->listener];
+    struct rf_asked asked = {.service = listener->service};
+    if (listener->by_text)
+        rf_words_read(&answerer->words, connection->text, connection->text_len, listener->services, listener->service, &asked);
+    answerer->counts.unknown += asked.unknown;
+    if (asked.service == RF_ANSWER_NOBODY)
+        return false;
+    struct rf_peer *peer = rf_words_peer(&answerer->words, connection->ip, asked.tag);
+    struct rf_spoken spoken;
+    rf_words_pick(&answerer->words, peer, asked.service, now_ns, &spoken);
+    answerer->counts.stale += spoken.stale;
+    if (spoken.len == 0 ||
+        send(connection->fd, spoken.line, spoken.len, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE) != (ssize_t)spoken.len)
+        return false;
+    shutdown(connection->fd, SHUT_WR); /* what MSG_MORE held back goes out with the FIN */
+    if (rf_words_sent(&answerer->words, peer, asked.service, &spoken, now_ns))
+        wake(answerer);
+    return true;
+}
+
 static void answer(rf_answerer *answerer, uint32_t index, uint64_t now_ns)
 {
     struct connection *connection = &answerer->connections[index];
-    const uint32_t service = service_of(answerer, connection);
-    struct chosen chosen;
-    choose(answerer, connection->peer, service, now_ns, &chosen);
-    if (chosen.len == 0 ||
-        send(connection->fd, chosen.line, chosen.len, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE) != (ssize_t)chosen.len) {
+    if (!speak(answerer, connection, now_ns)) {
         answerer->counts.silent++;
         end(answerer, index, true);
         return;
     }
-    shutdown(connection->fd, SHUT_WR); /* what MSG_MORE held back goes out with the FIN */
     answerer->counts.answered++;
-    struct peer *peer = &answerer->peers[connection->peer];
-    if (!chosen.stale) /* a line for want of a better one is no word that has to be taken back */
-        note_told(answerer, peer, service, answerer->answers[service].word, chosen.once, now_ns);
-    struct once *own = chosen.once ? find_once(answerer, peer->ip, service) : NULL;
-    if (own != NULL)
-        drop_once(answerer, own);
     list_drop(answerer, &answerer->waiting, index);
     connection->answered = 1;
     connection->deadline_ns = now_ns + (uint64_t)answerer->options.linger_ms * RF_NS_PER_MS;
     list_push(answerer, &answerer->lingering, index);
+    answered_push(answerer, index);
 }
 
 /* Bytes of a connection: its text up to the line feed, then what nobody wants to know. False: it is over. */
@@ -409,6 +354,20 @@ static void mapped(const struct sockaddr_storage *from, uint8_t ip[16])
     }
 }
 
+/* Whether a source may have one more. At its limit it gives up its own oldest answered connection: a peer that asks again at
+ * once may have closed that one long ago, and only this thread has not come to see it. */
+static bool has_share(rf_answerer *answerer, uint32_t at, uint64_t now_ns)
+{
+    if (at == RF_NONE || answerer->sources[at].open < answerer->options.per_source_max)
+        return true;
+    const uint32_t oldest = answerer->sources[at].answered.oldest;
+    if (oldest == RF_NONE)
+        return false;
+    answerer->counts.evicted += hear(answerer, oldest, now_ns);
+    end(answerer, oldest, false);
+    return true;
+}
+
 static void take(rf_answerer *answerer, uint32_t listener, int fd, const uint8_t ip[16], uint64_t now_ns)
 {
     answerer->counts.accepted++;
@@ -417,17 +376,20 @@ static void take(rf_answerer *answerer, uint32_t listener, int fd, const uint8_t
         reset(fd);
         return;
     }
-    const uint32_t peer = find_peer(answerer, ip);
-    if (peer == RF_NONE || answerer->peers[peer].open >= answerer->options.per_peer_max) {
+    if (answerer->counts.open == answerer->options.connections_max)
+        make_room(answerer);
+    uint8_t from[16];
+    memcpy(from, ip, sizeof from);
+    if (!has_share(answerer, find_source(answerer, from), now_ns)) {
         answerer->counts.crowded++;
         reset(fd);
         return;
     }
-    answerer->peers[peer].open++; /* first: it must not go with a connection that is given up for this one */
-    answerer->peers[peer].seen_ns = now_ns;
+    const uint32_t source = enter(answerer, find_source(answerer, from), from); /* it may have gone with its last connection */
     const uint32_t index = place(answerer);
     struct connection *connection = &answerer->connections[index];
-    *connection = (struct connection){.fd = fd, .listener = listener, .peer = peer, .used = 1};
+    *connection = (struct connection){.fd = fd, .listener = listener, .source = source, .used = 1};
+    memcpy(connection->ip, ip, 16);
     connection->deadline_ns = now_ns + (uint64_t)answerer->options.text_ms * RF_NS_PER_MS;
     list_push(answerer, &answerer->waiting, index);
     answerer->counts.open++;
@@ -513,9 +475,28 @@ static void turn(rf_answerer *answerer, const struct epoll_event *events, int n,
     }
 }
 
+/* Asks for short turns on the CPU, which come sooner: a thread that computes a few microseconds shall not wait behind those
+ * that compute for ever, since a busy machine is what it has to tell of. Linux 6.12 and newer take it, without privileges;
+ * older ones ignore it. All other values are left as they are. */
+static void ask_short_turns(void)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime_ns, deadline_ns, period_ns;
+    } mine = {.size = 0};
+    if (syscall(SYS_sched_getattr, 0, &mine, sizeof mine, 0) != 0 || mine.policy != SCHED_OTHER)
+        return;
+    mine.runtime_ns = SHORT_TURN_NS;
+    (void)syscall(SYS_sched_setattr, 0, &mine, 0);
+}
+
 static void *run(void *arg)
 {
     rf_answerer *answerer = arg;
+    ask_short_turns();
     struct epoll_event events[EVENTS_A_TURN];
     while (!__atomic_load_n(&answerer->stopping, __ATOMIC_ACQUIRE)) {
         pthread_mutex_lock(&answerer->lock);
@@ -553,7 +534,7 @@ static bool start(rf_answerer *answerer)
 
 rf_answerer *rf_answerer_open(const rf_answerer_options *options)
 {
-    if (options->connections_max == 0 || options->connections_max > 1u << 20 || options->per_peer_max == 0 ||
+    if (options->connections_max == 0 || options->connections_max > 1u << 20 || options->per_source_max == 0 ||
         options->text_ms == 0 || options->linger_ms == 0) {
         rf_refuse(RF_BAD, EINVAL, "an answerer without room or time");
         return NULL;
@@ -567,11 +548,12 @@ rf_answerer *rf_answerer_open(const rf_answerer_options *options)
     answerer->epoll_fd = answerer->wake_fd = answerer->event_fd = -1;
     answerer->free = answerer->waiting.oldest = answerer->waiting.newest = RF_NONE;
     answerer->lingering = answerer->waiting;
-    memset(answerer->buckets, 0xff, sizeof answerer->buckets);
+    answerer->sources_free = RF_NONE;
+    memset(answerer->source_buckets, 0xff, sizeof answerer->source_buckets);
     pthread_mutex_init(&answerer->lock, NULL);
-    answerer->peers = calloc(RF_ANSWER_PEERS_MAX, sizeof *answerer->peers);
+    answerer->sources = calloc(options->connections_max, sizeof *answerer->sources);
     answerer->connections = calloc(options->connections_max, sizeof *answerer->connections);
-    if (answerer->peers == NULL || answerer->connections == NULL)
+    if (!rf_words_open(&answerer->words) || answerer->sources == NULL || answerer->connections == NULL)
         rf_refuse(RF_NOMEM, ENOMEM, "out of memory");
     else if (start(answerer))
         return answerer;
@@ -602,14 +584,15 @@ void rf_answerer_close(rf_answerer *answerer)
             close(fds[i]);
     }
     pthread_mutex_destroy(&answerer->lock);
-    free(answerer->peers);
+    rf_words_close(&answerer->words);
+    free(answerer->sources);
     free(answerer->connections);
     free(answerer);
 }
 
 /* --- what Python asks -------------------------------------------------------------------------------------------- */
 
-int32_t rf_answerer_listen(rf_answerer *answerer, int32_t fd, uint32_t service, uint32_t by_text)
+int32_t rf_answerer_listen(rf_answerer *answerer, int32_t fd, uint64_t services, uint32_t service, uint32_t by_text)
 {
     if (service != RF_ANSWER_NOBODY && service >= RF_ANSWER_SERVICES_MAX)
         return rf_refuse(RF_BAD, EINVAL, "at most %d services", RF_ANSWER_SERVICES_MAX);
@@ -619,7 +602,7 @@ int32_t rf_answerer_listen(rf_answerer *answerer, int32_t fd, uint32_t service, 
     if (index == LISTENERS_MAX) {
         result = rf_refuse(RF_FULL, 0, "at most %d listeners", LISTENERS_MAX);
     } else {
-        answerer->listeners[index] = (struct listener){fd, service, by_text};
+        answerer->listeners[index] = (struct listener){fd, service, by_text, services};
         struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)KIND_LISTENER << 32 | index};
         if (epoll_ctl(answerer->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
             result = rf_refuse(RF_ERRNO, errno, "epoll");
@@ -638,10 +621,10 @@ int32_t rf_answerer_name(rf_answerer *answerer, const char *text, uint32_t servi
                          RF_ANSWER_SERVICES_MAX);
     pthread_mutex_lock(&answerer->lock);
     int32_t result = RF_OK;
-    if (answerer->names_len == NAMES_MAX) {
-        result = rf_refuse(RF_FULL, 0, "at most %d names", NAMES_MAX);
+    if (answerer->words.names_len == RF_ANSWER_NAMES_MAX) {
+        result = rf_refuse(RF_FULL, 0, "at most %d names", RF_ANSWER_NAMES_MAX);
     } else {
-        struct name *name = &answerer->names[answerer->names_len++];
+        struct rf_answer_name *name = &answerer->words.names[answerer->words.names_len++];
         name->service = service;
         name->len = (uint32_t)len;
         memcpy(name->text, text, len + 1);
@@ -674,65 +657,69 @@ static bool is_line(const char *line, uint32_t len)
 
 int32_t rf_answerer_say(rf_answerer *answerer, const rf_answer *said)
 {
-    if (said->service >= RF_ANSWER_SERVICES_MAX || !is_line(said->line, said->line_len) ||
-        !is_line(said->stale, said->stale_len))
+    bool good = said->service < RF_ANSWER_SERVICES_MAX;
+    for (int i = 0; i < RF_ANSWER_LINES; i++)
+        good = good && is_line(said->line[i], said->len[i]);
+    if (!good)
         return rf_refuse(RF_BAD, EINVAL, "lines of at most %d bytes, for one of %d services", RF_ANSWER_LINE_MAX,
                          RF_ANSWER_SERVICES_MAX);
     pthread_mutex_lock(&answerer->lock);
-    answerer->answers[said->service] = *said;
+    answerer->words.answers[said->service] = *said;
     pthread_mutex_unlock(&answerer->lock);
     return RF_OK;
 }
 
-int32_t rf_answerer_once(rf_answerer *answerer, const uint8_t ip[16], uint32_t service, const char *line, uint32_t line_len)
+static bool is_tag(const char tag[RF_ANSWER_TAG_MAX + 1])
 {
-    if (service >= RF_ANSWER_SERVICES_MAX || !is_line(line, line_len))
-        return rf_refuse(RF_BAD, EINVAL, "a line of at most %d bytes", RF_ANSWER_LINE_MAX);
-    uint8_t key[16];
-    peer_key(ip, key);
-    int32_t result = RF_OK;
-    pthread_mutex_lock(&answerer->lock);
-    struct once *once = find_once(answerer, key, service);
-    if (line_len == 0) {
-        if (once != NULL)
-            drop_once(answerer, once);
-    } else if (once == NULL && answerer->once_len == ONCE_MAX) {
-        result = rf_refuse(RF_FULL, 0, "at most %d peers are told a line of their own at once", ONCE_MAX);
-    } else {
-        if (once == NULL)
-            once = &answerer->once[answerer->once_len++];
-        memcpy(once->ip, key, 16);
-        once->service = service;
-        once->line_len = line_len;
-        memcpy(once->line, line, line_len);
-    }
-    pthread_mutex_unlock(&answerer->lock);
-    return result;
+    return memchr(tag, 0, RF_ANSWER_TAG_MAX + 1) != NULL;
 }
 
-int32_t rf_answerer_told(rf_answerer *answerer, const uint8_t ip[16], uint32_t service, uint32_t word)
+int32_t rf_answerer_remember(rf_answerer *answerer, const rf_told *told)
 {
-    if (service >= RF_ANSWER_SERVICES_MAX)
-        return rf_refuse(RF_BAD, EINVAL, "at most %d services", RF_ANSWER_SERVICES_MAX);
+    if (told->service >= RF_ANSWER_SERVICES_MAX || !is_tag(told->tag))
+        return rf_refuse(RF_BAD, EINVAL, "at most %d services, and a tag of %d bytes", RF_ANSWER_SERVICES_MAX,
+                         RF_ANSWER_TAG_MAX);
     pthread_mutex_lock(&answerer->lock);
-    const uint32_t index = find_peer(answerer, ip);
-    if (index != RF_NONE) {
-        answerer->peers[index].told[service].known = 1;
-        answerer->peers[index].told[service].word = word;
-    }
+    struct rf_peer *peer = rf_words_peer(&answerer->words, told->ip, told->tag);
+    peer->owing += told->owed > 0;
+    peer->owing -= peer->told[told->service].owed > 0;
+    peer->told[told->service].owed = told->owed;
+    peer->told[told->service].word = told->word;
+    peer->told[told->service].known = 1;
+    peer->told[told->service].at_ns = told->at_ns;
+    if (told->at_ns > peer->seen_ns)
+        peer->seen_ns = told->at_ns;
     pthread_mutex_unlock(&answerer->lock);
     return RF_OK;
+}
+
+int32_t rf_answerer_ask(rf_answerer *answerer, const uint8_t ip[16], const char *tag, uint32_t service, uint64_t now_ns,
+                        uint32_t sent, char *out)
+{
+    if (service >= RF_ANSWER_SERVICES_MAX || strlen(tag) > RF_ANSWER_TAG_MAX)
+        return rf_refuse(RF_BAD, EINVAL, "at most %d services, and a tag of %d bytes", RF_ANSWER_SERVICES_MAX,
+                         RF_ANSWER_TAG_MAX);
+    struct rf_spoken spoken;
+    pthread_mutex_lock(&answerer->lock);
+    struct rf_peer *peer = rf_words_peer(&answerer->words, ip, tag);
+    rf_words_pick(&answerer->words, peer, service, now_ns, &spoken);
+    if (spoken.len > 0 && sent && rf_words_sent(&answerer->words, peer, service, &spoken, now_ns))
+        wake(answerer);
+    pthread_mutex_unlock(&answerer->lock);
+    memcpy(out, spoken.line, spoken.len);
+    return (int32_t)spoken.len;
 }
 
 int32_t rf_answerer_drain(rf_answerer *answerer, rf_told *out, uint32_t max)
 {
     pthread_mutex_lock(&answerer->lock);
-    const uint32_t n = answerer->told_len < max ? answerer->told_len : max;
-    memcpy(out, answerer->told, n * sizeof *out);
-    memmove(answerer->told, answerer->told + n, (answerer->told_len - n) * sizeof *out);
-    answerer->told_len -= n;
+    struct rf_words *words = &answerer->words;
+    const uint32_t n = words->told_len < max ? words->told_len : max;
+    memcpy(out, words->told, n * sizeof *out);
+    memmove(words->told, words->told + n, (words->told_len - n) * sizeof *out);
+    words->told_len -= n;
     uint64_t count;
-    if (answerer->told_len == 0 && read(answerer->event_fd, &count, sizeof count) < 0)
+    if (words->told_len == 0 && read(answerer->event_fd, &count, sizeof count) < 0)
         count = 0;
     pthread_mutex_unlock(&answerer->lock);
     return (int32_t)n;
@@ -742,12 +729,17 @@ int32_t rf_answerer_peers(rf_answerer *answerer, rf_told *out, uint32_t max)
 {
     uint32_t n = 0;
     pthread_mutex_lock(&answerer->lock);
-    for (uint32_t i = 0; i < answerer->peers_len; i++) {
-        const struct peer *peer = &answerer->peers[i];
+    const struct rf_words *words = &answerer->words;
+    for (uint32_t i = 0; i < words->peers_len; i++) {
+        const struct rf_peer *peer = &words->peers[i];
         for (uint32_t service = 0; service < RF_ANSWER_SERVICES_MAX && n < max; service++) {
-            if (peer->told[service].at_ns == 0)
+            if (peer->told[service].at_ns == 0 && peer->told[service].owed == 0)
                 continue;
-            out[n] = (rf_told){.service = service, .word = peer->told[service].word, .at_ns = peer->told[service].at_ns};
+            out[n] = (rf_told){.service = service,
+                               .word = peer->told[service].word,
+                               .owed = peer->told[service].owed,
+                               .at_ns = peer->told[service].at_ns};
+            memcpy(out[n].tag, peer->tag, sizeof out[n].tag);
             memcpy(out[n++].ip, peer->ip, 16);
         }
     }
@@ -764,5 +756,6 @@ void rf_answerer_counts_read(rf_answerer *answerer, rf_answerer_counts *out)
 {
     pthread_mutex_lock(&answerer->lock);
     *out = answerer->counts;
+    out->told_lost = answerer->words.told_lost;
     pthread_mutex_unlock(&answerer->lock);
 }

@@ -146,6 +146,17 @@ static uint8_t lane_of(const rf_program *program, const rf_check *from)
     return tls ? LANE_TLS : LANE_PLAIN;
 }
 
+static struct facts *facts_new(const char *site, uint32_t site_len)
+{
+    struct facts *facts = calloc(1, sizeof *facts + site_len);
+    if (facts == NULL)
+        return NULL;
+    facts->site_len = (uint16_t)site_len;
+    if (site_len > 0)
+        memcpy(facts->site, site, site_len);
+    return facts;
+}
+
 static bool fill(rf_engine *engine, struct check *check, rf_program *program, const rf_check *from, const char *site,
                  uint32_t site_len)
 {
@@ -154,13 +165,10 @@ static bool fill(rf_engine *engine, struct check *check, rf_program *program, co
     check->generation = generation;
     char *path = NULL;
     if (program->tells_facts) {
-        check->facts = calloc(1, sizeof *check->facts + site_len);
+        check->facts = facts_new(site, site_len);
         if (check->facts == NULL)
             return false;
         check->facts->weight = from->weight;
-        check->facts->site_len = (uint16_t)site_len;
-        if (site_len > 0)
-            memcpy(check->facts->site, site, site_len);
     }
     const bool sourced = from->from.family != 0 || from->interface[0] != 0 || from->netns != 0;
     if (!fill_extras(check, from) || (sourced && (check->source = find_source(engine, from)) == NULL) ||
@@ -236,6 +244,8 @@ static int32_t pass(rf_engine *engine, struct command *command)
         free(command->path);
         free(command->result);
         rf_program_drop(command->program);
+        free(command->facts);
+        rf_process_drop(command->process);
     }
     return result;
 }
@@ -272,6 +282,18 @@ int32_t rf_set_program(rf_engine *engine, uint64_t check, rf_program *program)
         return rf_refuse(RF_BAD, EINVAL, "a program that needs more than its check may have");
     struct command command = {.kind = COMMAND_PROGRAM, .order.check = check, .program = program};
     rf_program_hold(program);
+    return pass(engine, &command);
+}
+
+int32_t rf_set_site(rf_engine *engine, uint64_t check, const char *site, uint32_t site_len, rf_process *process)
+{
+    if (site_len > SITE_MAX)
+        return rf_refuse(RF_BAD, EINVAL, "a site of more than %d bytes", SITE_MAX);
+    struct command command = {.kind = COMMAND_SITE, .order.check = check, .process = process};
+    command.facts = facts_new(site, site_len);
+    if (command.facts == NULL)
+        return rf_refuse(RF_NOMEM, ENOMEM, "out of memory");
+    rf_process_hold(process);
     return pass(engine, &command);
 }
 
@@ -392,6 +414,31 @@ static void exchange(rf_engine *engine, struct command *command)
         start_now(engine, index);
 }
 
+/* The server's new texts take the place of the old ones, also for a run under way; what commands set stays. */
+static void retell(rf_engine *engine, struct command *command)
+{
+    const uint32_t index = (uint32_t)command->order.check;
+    struct check *check = index < engine->checks_len ? check_at(engine, index) : NULL;
+    const bool there = check != NULL && check->state != CHECK_FREE && check->generation == (uint32_t)(command->order.check >> 32);
+    if (there && check->facts != NULL) {
+        struct facts *old = check->facts;
+        command->facts->weight = old->weight;
+        command->facts->state_text_len = old->state_text_len;
+        memcpy(command->facts->state_text, old->state_text, sizeof old->state_text);
+        check->facts = command->facts;
+        if (check->state == CHECK_RUNNING)
+            engine->slots[check->slot].probe.facts = check->facts;
+        command->facts = old;
+    }
+    if (there && command->process != NULL && check->extras != NULL && check->extras->process != NULL) {
+        rf_process *old = check->extras->process;
+        check->extras->process = command->process;
+        command->process = old;
+    }
+    free(command->facts);
+    rf_process_drop(command->process);
+}
+
 static void count_observed(rf_engine *engine, uint32_t index, const rf_result *result, int32_t ceiling)
 {
     struct check *check = check_at(engine, index);
@@ -445,6 +492,9 @@ void engine_take(rf_engine *engine, struct command *command)
         return;
     case COMMAND_PROGRAM:
         exchange(engine, command);
+        return;
+    case COMMAND_SITE:
+        retell(engine, command);
         return;
     case COMMAND_OBSERVED:
         observed(engine, command);

@@ -181,14 +181,15 @@ static void join(struct joint *to, const uint8_t *bytes, uint32_t len)
 /* What a variable that is no text is written as; it needs room of its own, the halves of the scratch are taken. */
 static void join_variable(struct joint *to, const struct value *value)
 {
-    char text[24];
+    char text[ADDRESS_TEXT_MAX];
     if (value->kind == VALUE_TEXT || value->kind == VALUE_BIN) {
         const uint8_t *end = value->kind == VALUE_BIN && value->len > 0 ? memchr(value->bytes, 0, value->len) : NULL;
         join(to, value->bytes, end != NULL ? (uint32_t)(end - value->bytes) : value->len);
         return;
     }
-    const int len = snprintf(text, sizeof text, "%lld", (long long)value->number);
-    join(to, (const uint8_t *)text, (uint32_t)len);
+    struct value written = *value;
+    number_text(&written, text);
+    join(to, written.bytes, written.len);
 }
 
 static bool concat(struct sample_run *run, const rf_op *op, struct value *value)
@@ -235,11 +236,9 @@ static bool compare(struct sample_run *run, const rf_op *op, struct value *value
     struct value other;
     if (!cast_text(run, value) || !variables_get(run->variables, (uint32_t)op->number, &other))
         return false;
-    char text[24];
-    if (other.kind != VALUE_TEXT && other.kind != VALUE_BIN) {
-        other.len = (uint32_t)snprintf(text, sizeof text, "%lld", (long long)other.number);
-        other.bytes = (const uint8_t *)text;
-    }
+    char text[ADDRESS_TEXT_MAX];
+    if (other.kind != VALUE_TEXT && other.kind != VALUE_BIN)
+        number_text(&other, text);
     const uint32_t shared = value->len < other.len ? value->len : other.len;
     const int order = shared > 0 ? memcmp(value->bytes, other.bytes, shared) : 0;
     const int64_t sign = order != 0 ? (order > 0) - (order < 0) : (value->len > other.len) - (value->len < other.len);
@@ -254,7 +253,7 @@ static void keep_aside(struct sample_run *run, struct value *value)
 {
     const struct variables *variables = run->variables;
     uint32_t max;
-    if ((value->kind != VALUE_TEXT && value->kind != VALUE_BIN) || value->len == 0 || value->bytes < variables->room ||
+    if (!has_bytes(value) || value->len == 0 || value->bytes < variables->room ||
         value->bytes >= variables->room + variables->room_len)
         return;
     uint8_t *room = sample_room(run, value, &max);
@@ -269,6 +268,27 @@ static bool text_length(struct sample_run *run, struct value *value)
         return false;
     *value = (struct value){.kind = VALUE_INT, .number = value->len};
     return true;
+}
+
+/* In lines of a number, a blank and a name. */
+static bool look_up(struct sample_run *run, const rf_op *op, struct value *value)
+{
+    const struct value table = site_text(run, op->number);
+    if (!cast_text(run, value) || table.kind == VALUE_NONE)
+        return false;
+    const uint8_t *at = table.bytes, *end = table.bytes + table.len;
+    while (at < end) {
+        const uint8_t *line = memchr(at, '\n', (size_t)(end - at));
+        const uint8_t *blank = line != NULL ? memchr(at, ' ', (size_t)(line - at)) : NULL;
+        if (blank == NULL)
+            return false;
+        if ((size_t)(line - blank) == (size_t)value->len + 1 && memcmp(blank + 1, value->bytes, value->len) == 0) {
+            *value = (struct value){.kind = VALUE_TEXT, .bytes = at, .len = (uint32_t)(blank - at)};
+            return cast_int(value);
+        }
+        at = line + 1;
+    }
+    return false;
 }
 
 static bool hash(struct value *value, const rf_op *op, uint8_t number[8])
@@ -315,6 +335,25 @@ static bool apply(struct sample_run *run, const rf_op *op, struct value *value, 
         return unary(op, value);
     case RF_CONV_TEXT:
         return cast_text(run, value);
+    case RF_CONV_BIN:
+        return cast_bin(value, number);
+    case RF_CONV_IPV4:
+        return cast_ipv4(value);
+    case RF_CONV_IPV6:
+        return cast_ipv6(run, value);
+    case RF_CONV_ADDR:
+        return cast_address(run, value);
+    case RF_CONV_IPMASK:
+        return ipmask(run, op, value);
+    case RF_CONV_INSTEAD:
+        *value = (struct value){.kind = op->number2 == RF_INSTEAD_BOOL ? VALUE_BOOL : VALUE_INT, .number = op->number};
+        return op->number2 != RF_INSTEAD_NOTHING;
+    case RF_CONV_LOOK_UP:
+        return look_up(run, op, value);
+    case RF_CONV_LANGUAGE:
+        return language(run, op, value);
+    case RF_CONV_PROTOBUF:
+        return protobuf(run, op, value);
     case RF_CONV_LOWER:
     case RF_CONV_UPPER:
         return change_case(run, op, value);
@@ -355,6 +394,8 @@ static bool apply(struct sample_run *run, const rf_op *op, struct value *value, 
     case RF_CONV_LTIME:
     case RF_CONV_UTIME:
         return time_text(run, op, value);
+    case RF_CONV_JSON_QUERY:
+        return json_query(run, op, value);
     case RF_CONV_HTTP_DATE:
         return http_date(run, op, value);
     case RF_CONV_SET_VAR:
@@ -380,7 +421,7 @@ void convert(struct sample_run *run, const rf_op *op, struct value *value)
     uint8_t number[8]; /* of a number cast to bytes, until it is moved aside below */
     if (!apply(run, op, value, number))
         *value = (struct value){.kind = VALUE_NONE};
-    if ((value->kind == VALUE_TEXT || value->kind == VALUE_BIN) && value->bytes >= number && value->bytes <= number + sizeof number) {
+    if (has_bytes(value) && value->bytes >= number && value->bytes <= number + sizeof number) {
         uint32_t max;
         uint8_t *room = sample_room(run, value, &max);
         memcpy(room, value->bytes, value->len);

@@ -25,6 +25,13 @@ int32_t rf_counter_next(int32_t health, int32_t rise, int32_t fall, int32_t verd
     }
 }
 
+int32_t rf_counter_after(int32_t health, int32_t rise, int32_t fall, int32_t verdict, int32_t status, int32_t agent)
+{
+    if (agent && verdict == RF_FAILED && status < RF_HAS_CODE)
+        return health; /* an agent that is gone changes nothing */
+    return rf_counter_next(health, rise, fall, verdict);
+}
+
 int32_t rf_counter_pace(int32_t health, int32_t rise, int32_t fall, int32_t inter_ms, int32_t fastinter_ms,
                         int32_t downinter_ms)
 {

@@ -139,9 +139,7 @@ static bool same_words(const rf_result *a, const rf_result *b)
 
 int32_t check_count(const struct check *check, const rf_result *result, bool agent)
 {
-    if (agent && result->verdict == RF_FAILED && result->status < RF_HAS_CODE)
-        return check->health; /* an agent that is gone changes nothing (spec 4.4) */
-    return rf_counter_next(check->health, check->rise, check->fall, result->verdict);
+    return rf_counter_after(check->health, check->rise, check->fall, result->verdict, result->status, agent);
 }
 
 void check_tell(rf_engine *engine, uint32_t index, const rf_result *before, int32_t health_before, bool agent)

@@ -82,7 +82,7 @@ struct queue { /* of checks, linked by next_queued */
     uint32_t head, tail, len;
 };
 
-enum { COMMAND_ADD = 1, COMMAND_ORDER = 2, COMMAND_REMOVE = 3, COMMAND_GROUP = 4, COMMAND_REPORT = 5, COMMAND_PROGRAM = 6, COMMAND_OBSERVED = 7 };
+enum { COMMAND_ADD = 1, COMMAND_ORDER = 2, COMMAND_REMOVE = 3, COMMAND_GROUP = 4, COMMAND_REPORT = 5, COMMAND_PROGRAM = 6, COMMAND_OBSERVED = 7, COMMAND_SITE = 8 };
 struct command {
     uint32_t kind, group;
     int32_t total_weight;
@@ -91,6 +91,8 @@ struct command {
     char *path; /* of a RF_SET_TARGET on a UNIX socket; owned */
     rf_result *result; /* of a report, whose run is group, or of traffic, which lowers the counter to total_weight, and asks for a second check with group; owned */
     rf_program *program; /* of COMMAND_PROGRAM; held */
+    struct facts *facts; /* of COMMAND_SITE; owned */
+    rf_process *process; /* of COMMAND_SITE, or NULL; held */
 };
 
 /* A process that was told to end: once more, harder, at kill_at. */

@@ -169,6 +169,33 @@ static bool join_headers(struct joint *to, const struct sample_run *run)
     return join(to, "\r\n", 2);
 }
 
+/* HAProxy's own variable-length number: up to 239 in one byte. */
+static bool join_length(struct joint *to, uint32_t len)
+{
+    uint8_t bytes[6];
+    uint32_t n = 0;
+    if (len < 0xf0)
+        bytes[n++] = (uint8_t)len;
+    else {
+        bytes[n++] = (uint8_t)(len | 0xf0);
+        for (len = (len - 0xf0) >> 4; len >= 0x80; len = (len - 0x80) >> 7)
+            bytes[n++] = (uint8_t)(len | 0x80);
+        bytes[n++] = (uint8_t)len;
+    }
+    return join(to, bytes, n);
+}
+
+static bool join_binary(struct joint *to, const struct sample_run *run)
+{
+    for (uint32_t i = 0; i < run->http->headers_len; i++) {
+        const struct http_header *header = &run->http->headers[i];
+        if (!join_length(to, header->name_len) || !join_name(to, run, header) || !join_length(to, header->value_len) ||
+            !join(to, run->in + header->value, header->value_len))
+            return false;
+    }
+    return join_length(to, 0) && join_length(to, 0);
+}
+
 static bool join_names(struct joint *to, const struct sample_run *run, rf_span between)
 {
     for (uint32_t i = 0; i < run->http->headers_len; i++) {
@@ -186,9 +213,82 @@ static struct value joined(struct sample_run *run, const rf_op *op)
     struct joint to = {0};
     to.at = sample_room(run, &value, &to.max);
     const bool names = op->code == RF_FETCH_HDR_NAMES;
-    if (names ? join_names(&to, run, op->text) : join_headers(&to, run))
+    if (names                               ? join_names(&to, run, op->text)
+        : op->code == RF_FETCH_HDRS_BIN ? join_binary(&to, run)
+                                        : join_headers(&to, run))
         value = (struct value){.kind = names ? VALUE_TEXT : VALUE_BIN, .bytes = to.at, .len = to.len};
     return value;
+}
+
+/* --- addresses and cookies --------------------------------------------------------------------------------------- */
+
+/* An IPv4 address may have a port behind it. */
+static bool is_address(struct sample_run *run, struct value *value)
+{
+    uint32_t address;
+    const uint32_t end = read_ipv4(value->bytes, value->len, &address);
+    if (end > 0 && (end == value->len || value->bytes[end] == ':'))
+        return cast_ipv4(value);
+    value->kind = VALUE_TEXT;
+    return end == 0 && cast_ipv6(run, value);
+}
+
+static uint32_t blanks(const uint8_t *text, uint32_t at, uint32_t len)
+{
+    while (at < len && is_blank(text[at]))
+        at++;
+    return at;
+}
+
+/* The value of the cookie that a Set-Cookie header sets, if it has this name; any without one. A semicolon in quotes ends nothing. */
+static bool cookie_value(const uint8_t *text, uint32_t len, const uint8_t *name, uint32_t name_len, struct value *out)
+{
+    const uint32_t from = blanks(text, 0, len);
+    uint32_t equal = from, end = from;
+    while (equal < len && text[equal] != '=' && text[equal] != ';') {
+        if (!is_blank(text[equal++]))
+            end = equal;
+    }
+    if (equal >= len || text[equal] != '=' ||
+        (name_len > 0 && (text[from] == '$' || end - from != name_len || memcmp(text + from, name, name_len) != 0)))
+        return false;
+    const uint32_t value = blanks(text, equal + 1, len);
+    bool quoted = false;
+    uint32_t to = value;
+    for (; to < len && (quoted || text[to] != ';'); to++) {
+        if (quoted && text[to] == '\\' && to + 1 < len)
+            to++;
+        else if (text[to] == '"')
+            quoted = !quoted;
+    }
+    while (to > value && is_blank(text[to - 1]))
+        to--;
+    *out = (struct value){.kind = VALUE_TEXT, .bytes = text + value, .len = to - value};
+    return true;
+}
+
+static struct value cookie(const struct sample_run *run, const rf_op *op)
+{
+    static const char SET_COOKIE[] = "set-cookie";
+    struct value found = {.kind = VALUE_NONE};
+    int64_t n = 0;
+    for (uint32_t i = 0; i < run->http->headers_len; i++) {
+        const struct http_header *header = &run->http->headers[i];
+        bool named = header->name_len == sizeof SET_COOKIE - 1;
+        for (uint32_t k = 0; named && k < header->name_len; k++)
+            named = lower(run->in[header->name + k]) == (uint8_t)SET_COOKIE[k];
+        struct values values = {.text = run->in + header->value, .len = header->value_len, .over = !named};
+        struct value value;
+        while (next_value(&values, &value))
+            n += cookie_value(value.bytes, value.len, program_at(run->program, op->text), op->text.len, &found);
+    }
+    return op->code == RF_FETCH_COOKIE_CNT ? whole(n) : found;
+}
+
+static struct value header_address(struct sample_run *run, const rf_op *op)
+{
+    struct value value = header_value(run, op);
+    return value.kind != VALUE_NONE && is_address(run, &value) ? value : (struct value){.kind = VALUE_NONE};
 }
 
 struct value http_fetch(struct sample_run *run, const rf_op *op)
@@ -211,7 +311,13 @@ struct value http_fetch(struct sample_run *run, const rf_op *op)
         return whole(parsed_len(http));
     case RF_FETCH_BODY_LEN:
         return whole(http->body_len);
+    case RF_FETCH_HDR_IP:
+        return header_address(run, op);
+    case RF_FETCH_COOKIE:
+    case RF_FETCH_COOKIE_CNT:
+        return cookie(run, op);
     case RF_FETCH_HDRS:
+    case RF_FETCH_HDRS_BIN:
     case RF_FETCH_HDR_NAMES:
         return joined(run, op);
     default:

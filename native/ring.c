@@ -48,6 +48,8 @@ void ring_close(rf_engine *engine)
         free(command.path);
         free(command.result);
         rf_program_drop(command.program);
+        free(command.facts);
+        rf_process_drop(command.process);
     }
     if (engine->wake_fd >= 0)
         close(engine->wake_fd);

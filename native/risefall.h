@@ -116,9 +116,14 @@ enum {
     RF_FETCH_BODY_LEN = 120,
     RF_FETCH_HDRS = 121,
     RF_FETCH_HDR_NAMES = 122,  /* text: what stands between them */
-    RF_FETCH_UP = 123,         /* whether its server is not stopped */
     RF_FETCH_COUNT = 124,      /* how often this was asked before */
-    RF_FETCH_LAST = 124
+    RF_FETCH_IPV4 = 125,       /* number */
+    RF_FETCH_IPV6 = 126,       /* text: 16 bytes */
+    RF_FETCH_COOKIE = 127,     /* text: name of a cookie that the reply sets, empty: any; the last of them */
+    RF_FETCH_COOKIE_CNT = 128, /* the same */
+    RF_FETCH_HDRS_BIN = 129,
+    RF_FETCH_HDR_IP = 130,     /* as HDR, undefined where it is no address */
+    RF_FETCH_LAST = 130
 };
 enum { RF_VARIABLE_NONE = 0x7fffffff }; /* one that is never set */
 enum { RF_UNIT_S = 0, RF_UNIT_MS = 1, RF_UNIT_US = 2 };
@@ -185,8 +190,21 @@ enum {
     RF_CONV_HMAC = 258,     /* number: RF_DIGEST_; text: the key, or with number2 >= 0 base64 in the number2-th variable */
     RF_CONV_SAME = 259,     /* as bytes as the number-th variable */
     RF_CONV_ADD_ITEM = 260, /* text: delimiter, other: suffix; number2 1: the number-th variable */
-    RF_CONV_LAST = 260
+    RF_CONV_JSON_QUERY = 261, /* text: the path; number 1: numbers become integers */
+    RF_CONV_BIN = 262,     /* only the casts */
+    RF_CONV_IPV4 = 263,
+    RF_CONV_IPV6 = 264,
+    RF_CONV_ADDR = 265,    /* either */
+    RF_CONV_INSTEAD = 266, /* number; number2: RF_INSTEAD_ */
+    RF_CONV_IPMASK = 267,  /* number: mask of IPv4; text: that of IPv6, 16 bytes or none */
+    RF_CONV_LOOK_UP = 268, /* the number its text has in the number-th text of the site: lines of a number, a blank, a name */
+    RF_CONV_LANGUAGE = 269, /* text: languages, each ends with `;`; other: where none fits */
+    RF_CONV_PROTOBUF = 270, /* text: path, 4 bytes a field, lowest first; number: RF_PB_; number2 1: behind gRPC's framing */
+    RF_CONV_LAST = 270
 };
+enum { RF_INSTEAD_INT = 0, RF_INSTEAD_BOOL = 1, RF_INSTEAD_NOTHING = 2 };
+enum { RF_PB_RAW = 0, RF_PB_INT = 1, RF_PB_INT32 = 2, RF_PB_ZIGZAG = 3, RF_PB_FIXED32 = 4, RF_PB_SFIXED32 = 5,
+       RF_PB_FLOAT = 6, RF_PB_FIXED64 = 7, RF_PB_DOUBLE = 8 };
 /* One format evaluated by itself, for tests and fuzzing. */
 typedef struct {
     const rf_op *ops;
@@ -452,13 +470,19 @@ void rf_probe_result(const rf_probe *probe, rf_result *out); /* once it wants DO
 
 enum {
     RF_SPAWN_NEW_GROUP = 1, /* leads a process group of its own, of which all end with it */
-    RF_SPAWN_NULL_STDIO = 2 /* 0 to 2 are /dev/null; else 0 alone is, 1 and 2 stay what they are */
+    RF_SPAWN_NULL_STDIO = 2, /* 0 to 2 are /dev/null; else 0 alone is, 1 and 2 stay what they are */
+    RF_SPAWN_GROUPS = 4, /* its supplementary groups are <groups>, none if groups_len is 0 */
+    RF_SPAWN_UMASK = 8,
+    RF_SPAWN_DIE_WITH_US = 16 /* SIGTERM when the thread that started it ends */
 };
 typedef struct {
     const char *path;               /* for execve: no search */
     const char *const *argv, *const *envp; /* ended by NULL */
     uint32_t uid, gid;              /* UINT32_MAX: as they are */
     uint32_t flags;                 /* RF_SPAWN_ */
+    const uint32_t *groups;
+    uint32_t groups_len, umask;
+    int32_t *error_out;             /* NULL, or gets the errno of what kept the program from being executed, else 0 */
 } rf_spawn_order;
 /* Starts a process with every descriptor from 3 on closed, signals at their defaults, none blocked. A path that cannot be
  * executed is a process that exits with 255 at once, as in HAProxy. RF_ERRNO: it could not be started. */
@@ -472,6 +496,8 @@ void rf_spawn_signal_group(int32_t pid, int32_t signal);
 
 /* Next counter after <verdict>; 0 .. rise + fall - 1. */
 int32_t rf_counter_next(int32_t health, int32_t rise, int32_t fall, int32_t verdict);
+/* The same for a check that may be an agent's, whose failures below L7STS change nothing (spec 4.4). */
+int32_t rf_counter_after(int32_t health, int32_t rise, int32_t fall, int32_t verdict, int32_t status, int32_t agent);
 /* Milliseconds from a check's completion to the next one: full: inter, 0: downinter, else fastinter (0: unset). */
 int32_t rf_counter_pace(int32_t health, int32_t rise, int32_t fall, int32_t inter_ms, int32_t fastinter_ms,
                         int32_t downinter_ms);
@@ -534,6 +560,9 @@ int32_t rf_observed(rf_engine *engine, uint64_t check, int32_t ceiling, uint32_t
 /* The end of an outside check's run; one that was given up meanwhile is ignored. RF_FULL: the queue is full, say it again. */
 int32_t rf_report(rf_engine *engine, uint64_t check, uint32_t run, const rf_result *result);
 int32_t rf_group_weight(rf_engine *engine, uint32_t group, int32_t total_weight);
+/* Other texts of a check's site (see rf_probe_new), and another process where it has one (NULL: the same), from now on: its server
+ * has got another address. A process that was started already goes on. */
+int32_t rf_set_site(rf_engine *engine, uint64_t check, const char *site, uint32_t site_len, rf_process *process);
 /* Another program for a check, from its next run on; one that tells no facts and needs no TLS. Both are held. */
 int32_t rf_set_program(rf_engine *engine, uint64_t check, rf_program *program);
 
@@ -618,6 +647,109 @@ uint32_t rf_features(void); /* bit 0: PCRE2, bit 1: a TLS module is in use */
 const char *rf_last_error(void); /* of this thread's last refused call */
 int32_t rf_last_errno(void);
 
+/* --- checks in virtual time (sim.c) ----------------------------------------------------------------------- */
+
+enum { RF_SIM_CELLS = 1024, RF_SIM_EDGES = 1025, RF_SIM_LEVELS = 3 };
+/* What a server, or the way to it, is like for a while: SILENT swallows packets, HUNG accepts and says nothing until it
+ * is over, WRONG answers what the check does not want. */
+enum { RF_SIM_PLAIN = 0, RF_SIM_REFUSED = 1, RF_SIM_SILENT = 2, RF_SIM_HUNG = 3, RF_SIM_WRONG = 4 };
+/* How a check can end: no connection in time, none wanted, no reply in time, a reset, a wrong reply, a good one. */
+enum {
+    RF_SIM_END_SILENT = 0,
+    RF_SIM_END_REFUSED = 1,
+    RF_SIM_END_HUNG = 2,
+    RF_SIM_END_RESET = 3,
+    RF_SIM_END_WRONG = 4,
+    RF_SIM_END_GOOD = 5,
+    RF_SIM_ENDS = 6
+};
+
+/* How long a thing takes: quantiles in microseconds at equal steps, the last step once more in as many, and its last too. */
+typedef struct {
+    uint32_t us[3][1025];
+} rf_sim_latency;
+
+/* From begin_ns until the next of its list begins. Chances in 2^-32. */
+typedef struct {
+    uint64_t begin_ns;
+    uint32_t kind;     /* RF_SIM_ */
+    uint32_t slow_pct; /* of a reply's time; 100: as it is */
+    uint32_t loss;     /* of one packet; TCP sends it again */
+    uint32_t wrong;    /* of a reply */
+} rf_sim_stretch;
+
+/* What checks have in common. Limits and verdicts are a real probe's; the reply is awaited until the later of
+ * start + reply_floor_ns and connection + reply_after_ns. */
+typedef struct {
+    int32_t inter_ms, fastinter_ms, downinter_ms; /* fastinter, downinter: 0 when unset */
+    int32_t rise, fall, spread_pct;
+    uint64_t connect_limit_ns, reply_floor_ns, reply_after_ns;
+    uint64_t plain_limit_ns; /* what is over by then, from the start on, has met every limit */
+    uint32_t connect_latency, reply_latency;
+    uint32_t trips;          /* round trips until the connection stands: 1, more with TLS */
+    uint8_t connect_only, agent;
+    uint8_t verdict[6];      /* of each RF_SIM_END_ */
+    uint16_t status[6];
+} rf_sim_class;
+
+typedef struct {
+    uint32_t server, prober, klass;
+    int32_t health;
+    uint64_t first_ms;
+} rf_sim_check;
+
+/* A check turned good or bad. since_ns: start of the first check of the streak that did it. */
+typedef struct {
+    uint64_t done_ns, since_ns;
+    uint32_t check;
+    uint16_t status;
+    uint8_t good;
+} rf_sim_event;
+
+/* What the network does with one check, whatever its deadlines; UINT64_MAX: never. reply: RF_SIM_END_RESET ... */
+typedef struct {
+    uint64_t connect_ns, reply_ns;
+    uint32_t refused, reply;
+} rf_sim_wire;
+
+typedef struct {
+    uint64_t checks, fails;
+    uint32_t server_peak, prober_peak; /* most checks that began in one second, of its server and its prober */
+    int32_t health;
+} rf_sim_tally;
+
+typedef struct {
+    uint32_t checks_max, servers, probers, classes_max, latencies_max;
+    uint64_t seed;
+} rf_sim_options;
+
+typedef struct rf_sim rf_sim; /* owned from rf_sim_open to rf_sim_close; one thread at a time */
+
+rf_sim *rf_sim_open(const rf_sim_options *options);
+void rf_sim_close(rf_sim *sim);
+/* These give the number of what was added. Stretches and latencies come before the checks that use them. */
+int32_t rf_sim_latency_add(rf_sim *sim, const rf_sim_latency *latency);
+int32_t rf_sim_class_add(rf_sim *sim, const rf_sim_class *klass);
+int32_t rf_sim_add(rf_sim *sim, const rf_sim_check *check);
+int32_t rf_sim_server(rf_sim *sim, uint32_t server, const rf_sim_stretch *stretches, uint32_t len);
+int32_t rf_sim_way(rf_sim *sim, uint32_t prober, const rf_sim_stretch *stretches, uint32_t len);
+/* Its prober begins anew: counter and first check as told. */
+int32_t rf_sim_restart(rf_sim *sim, uint32_t check, uint64_t first_ms, int32_t health);
+/* Counts the checks that begin from then on, in bins. */
+int32_t rf_sim_watch(rf_sim *sim, uint64_t from_ms, uint64_t bin_ms, uint32_t bins);
+uint32_t rf_sim_bins(const rf_sim *sim, uint64_t *out, uint32_t out_max);
+/* Lets every check begin that is due before until_ms. How many events; before the end is reached when there is no room for
+ * 1024 more, then rf_sim_now_ms() is less and it is called again. Events are not in the order of done_ns, but those of a
+ * check are, and none is told later that is over before rf_sim_now_ms(). */
+int64_t rf_sim_run(rf_sim *sim, uint64_t until_ms, rf_sim_event *out, uint32_t out_max);
+uint64_t rf_sim_now_ms(const rf_sim *sim);
+uint64_t rf_sim_checks(const rf_sim *sim);
+int32_t rf_sim_tally_read(const rf_sim *sim, uint32_t check, rf_sim_tally *out);
+/* For the slow way, which goes through probes: what the network does with the count-th check, from 0, that starts then; how
+ * long it pauses after it. Before rf_sim_run. */
+int32_t rf_sim_wired(rf_sim *sim, uint32_t check, uint64_t count, uint64_t start_ns, rf_sim_wire *out);
+int32_t rf_sim_pause(rf_sim *sim, uint32_t check, uint64_t count, int32_t pace_ms, int64_t *out_ms);
+
 /* Timers alone, for tests: a wheel of <timers_max> timers, each named by its index. */
 typedef struct rf_wheel rf_wheel;
 rf_wheel *rf_wheel_new(uint32_t timers_max, uint64_t now_ms);
@@ -632,7 +764,8 @@ uint64_t rf_wheel_wake_ms(const rf_wheel *wheel); /* until when one may sleep: n
 /* --- played backends, for benches, demo and tests (play.c) ------------------------------------------------ */
 
 /* cffi: begin */
-enum { RF_PLAY_KEPT = 8, RF_PLAY_TIMES = 64, RF_PLAY_REQUEST_MAX = 4096, RF_PLAY_ACTS_MAX = 4096 };
+enum { RF_PLAY_KEPT = 8, RF_PLAY_TIMES = 64, RF_PLAY_REQUEST_MAX = 4096, RF_PLAY_ACTS_MAX = 4096, RF_PLAY_DELAYS_MAX = 4096,
+       RF_PLAY_NOTES = 1 << 17 };
 
 /* When an act answers; one that goes on with a connection may answer at once too (AT_ACCEPT). */
 enum {
@@ -673,6 +806,18 @@ typedef struct {
     uint64_t open;     /* connections open now */
 } rf_play_tally;
 
+/* What a player has seen, told by rf_play_notes. */
+enum {
+    RF_PLAY_TURNED = 0,   /* a script or a door was changed: from here on it behaves otherwise */
+    RF_PLAY_ACCEPTED = 1,
+    RF_PLAY_ANSWERED = 2, /* took: since the request was whole */
+    RF_PLAY_ENDED = 3     /* the connection is closed, by whomever; took: since it was accepted */
+};
+typedef struct {
+    uint64_t at_ns, took_ns; /* monotonic */
+    uint32_t listener, what;
+} rf_play_note;
+
 typedef struct rf_play rf_play; /* owned from rf_play_open to rf_play_close */
 
 /* Starts a thread that plays up to <listeners_max> listeners and <connections_max> connections; more of these wait in
@@ -687,6 +832,15 @@ int32_t rf_play_listen(rf_play *play, const rf_address *at, uint32_t backlog, ui
 int32_t rf_play_script(rf_play *play, uint32_t listener, const rf_play_act *acts, uint32_t acts_len,
                        uint32_t repeat_from, const uint8_t *blob, uint32_t blob_len);
 int32_t rf_play_door(rf_play *play, uint32_t listener, int32_t door);
+/* Each answer waits one of these besides its act's delay_ms, drawn anew with equal chance (a table of quantiles is a
+ * distribution), rounded to a millisecond up or down by chance so that the mean holds. 0 of them: none. */
+int32_t rf_play_latency(rf_play *play, uint32_t listener, const uint32_t *delays_us, uint32_t delays_len, uint64_t seed);
+/* Answers come one after another, each <service_us> after the one before (0: no such limit), and <drop_pct> percent
+ * longer for every request that waits already: a capacity that falls under load. */
+int32_t rf_play_capacity(rf_play *play, uint32_t listener, uint32_t service_us, uint32_t drop_pct);
+/* Moves notes of all listeners out, oldest first; how many. They are kept from the first call on, RF_PLAY_NOTES at
+ * most; <lost_out>: how many were dropped since the start because nobody fetched them. */
+int32_t rf_play_notes(rf_play *play, rf_play_note *out, uint32_t out_max, uint64_t *lost_out);
 /* Counts of one listener, or of all together (UINT32_MAX). */
 int32_t rf_play_counts(rf_play *play, uint32_t listener, rf_play_tally *out);
 /* Bytes of a whole request, 0 for the last one, at most RF_PLAY_KEPT - 1 back; its length, or -1: never came. */

@@ -40,6 +40,8 @@ bool cast_int(struct value *value)
 {
     if (value->kind == VALUE_TEXT && value->len > 0)
         *value = whole(read_number(value->bytes, value->len));
+    else if (value->kind == VALUE_IPV4)
+        value->kind = VALUE_INT;
     else if (value->kind != VALUE_BOOL && value->kind != VALUE_INT)
         *value = NOTHING;
     return value->kind != VALUE_NONE;
@@ -55,6 +57,14 @@ bool cast_text(struct sample_run *run, struct value *value)
         uint8_t *room = sample_room(run, value, &max);
         const int len = snprintf((char *)room, max, "%lld", (long long)value->number);
         *value = len > 0 && (uint32_t)len < max ? bytes_of(VALUE_TEXT, room, (uint32_t)len) : NOTHING;
+    } else if (value->kind == VALUE_IPV4 || value->kind == VALUE_IPV6) {
+        char text[ADDRESS_TEXT_MAX];
+        uint32_t max;
+        const uint32_t len = address_text(value, text);
+        uint8_t *room = sample_room(run, value, &max);
+        if (len <= max)
+            memcpy(room, text, len);
+        *value = len <= max ? bytes_of(VALUE_TEXT, room, len) : NOTHING;
     }
     return value->kind == VALUE_TEXT;
 }
@@ -65,7 +75,11 @@ bool cast_bin(struct value *value, uint8_t number[8])
         for (int i = 0; i < 8; i++)
             number[i] = (uint8_t)((uint64_t)value->number >> (56 - 8 * i));
         *value = bytes_of(VALUE_BIN, number, 8);
-    } else if (value->kind == VALUE_TEXT)
+    } else if (value->kind == VALUE_IPV4) {
+        for (int i = 0; i < 4; i++)
+            number[i] = (uint8_t)((uint64_t)value->number >> (24 - 8 * i));
+        *value = bytes_of(VALUE_BIN, number, 4);
+    } else if (value->kind == VALUE_TEXT || value->kind == VALUE_IPV6)
         value->kind = VALUE_BIN;
     return value->kind == VALUE_BIN;
 }
@@ -86,7 +100,7 @@ bool sample_number(const struct value *value, int64_t *out)
 uint8_t *sample_room(struct sample_run *run, const struct value *value, uint32_t *max)
 {
     const uint32_t half = run->scratch_len / 2;
-    const bool low = (value->kind == VALUE_TEXT || value->kind == VALUE_BIN) && value->bytes >= run->scratch &&
+    const bool low = has_bytes(value) && value->bytes >= run->scratch &&
                      value->bytes < run->scratch + half;
     *max = half < run->program->bufsize ? half : run->program->bufsize;
     return run->scratch + (low ? half : 0);
@@ -201,8 +215,10 @@ static struct value fetch(struct sample_run *run, const rf_op *op)
         return whole((int64_t)((run->now_ns + run->realtime_offset_ns) / 1000 % 1000000));
     case RF_FETCH_RAND:
         return fetch_rand(run, op);
-    case RF_FETCH_UP:
-        return (struct value){.kind = VALUE_BOOL, .number = !run->stopped};
+    case RF_FETCH_IPV4:
+        return (struct value){.kind = VALUE_IPV4, .number = op->number};
+    case RF_FETCH_IPV6:
+        return bytes_of(VALUE_IPV6, program_at(run->program, op->text), op->text.len);
     case RF_FETCH_UUID:
         return fetch_uuid(run);
     case RF_FETCH_COUNT:

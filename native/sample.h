@@ -9,13 +9,17 @@
 
 #include "internal.h"
 
-enum { VALUE_NONE, VALUE_BOOL, VALUE_INT, VALUE_TEXT, VALUE_BIN };
+enum { VALUE_NONE, VALUE_BOOL, VALUE_INT, VALUE_TEXT, VALUE_BIN, VALUE_IPV4, VALUE_IPV6 };
 struct value {
     int32_t kind;
-    int64_t number;       /* BOOL, INT */
-    const uint8_t *bytes; /* TEXT, BIN: in the input, the blob, the facts, the variables or the scratch */
+    int64_t number;       /* BOOL, INT, IPV4 */
+    const uint8_t *bytes; /* TEXT, BIN, IPV6: in the input, the blob, the facts, the variables or the scratch */
     uint32_t len;
 };
+static inline bool has_bytes(const struct value *value)
+{
+    return value->kind == VALUE_TEXT || value->kind == VALUE_BIN || value->kind == VALUE_IPV6;
+}
 
 /* All that an expression may look at. */
 struct sample_run {
@@ -32,7 +36,6 @@ struct sample_run {
     uint64_t *random;             /* state of a generator, never 0 */
     uint64_t *count;              /* of RF_FETCH_COUNT */
     int32_t total_weight;
-    bool stopped;                 /* its server */
 };
 
 /* Evaluates ops[0 .. len) that hold no TEXT and no EMIT. */
@@ -70,12 +73,28 @@ uint8_t *sample_room(struct sample_run *run, const struct value *value, uint32_t
 struct value site_text(const struct sample_run *run, int64_t number);
 void convert(struct sample_run *run, const rf_op *op, struct value *value);
 bool is_in(uint8_t c, const uint8_t *set, uint32_t len);
+/* addresses.c: casts as above; an address as text; where an IPv4 address ends that begins a text, 0: none does */
+enum { ADDRESS_TEXT_MAX = 46 };
+bool cast_ipv4(struct value *value);
+bool cast_ipv6(struct sample_run *run, struct value *value);
+bool cast_address(struct sample_run *run, struct value *value);
+uint32_t address_text(const struct value *value, char text[ADDRESS_TEXT_MAX]);
+uint32_t read_ipv4(const uint8_t *text, uint32_t len, uint32_t *out);
+bool read_ipv6(const uint8_t *text, uint32_t len, uint8_t out[16]);
+bool ipmask(struct sample_run *run, const rf_op *op, struct value *value);
+/* A value that is no bytes as a text in <text>. */
+void number_text(struct value *value, char text[ADDRESS_TEXT_MAX]);
 /* cut.c, times.c: false: undefined */
 bool cut_out(struct sample_run *run, const rf_op *op, struct value *value);
 bool time_text(struct sample_run *run, const rf_op *op, struct value *value);
 bool http_date(struct sample_run *run, const rf_op *op, struct value *value);
 /* encode.c: BIN or TEXT to another writing; false: undefined */
 bool encode(struct sample_run *run, const rf_op *op, struct value *value);
+/* protobuf.c, language.c */
+bool protobuf(struct sample_run *run, const rf_op *op, struct value *value);
+bool language(struct sample_run *run, const rf_op *op, struct value *value);
+/* json_query.c */
+bool json_query(struct sample_run *run, const rf_op *op, struct value *value);
 /* hashes.c */
 uint32_t hash_of(uint32_t code, const uint8_t *bytes, uint32_t len, bool avalanche);
 /* xxh.c */

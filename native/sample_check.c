@@ -20,6 +20,10 @@ static const char *check_fetch(const rf_op *op)
         return "a random number of no range";
     if (op->code == RF_FETCH_FACT && (op->number < 0 || op->number > UINT16_MAX))
         return "a fact of no number";
+    if (op->code == RF_FETCH_IPV4 && (op->number < 0 || op->number > UINT32_MAX))
+        return "an address of no size";
+    if (op->code == RF_FETCH_IPV6 && op->text.len != 16)
+        return "an address of no size";
     if (op->code == RF_FETCH_VAR && (op->number < 0 || op->number > UINT32_MAX))
         return "a variable of no number";
     return NULL;
@@ -43,6 +47,12 @@ static const char *check_conv(const rf_op *op)
         return "a date in no unit";
     if ((op->code == RF_CONV_BE2DEC || op->code == RF_CONV_BE2HEX) && (op->number < 1 || op->number > INT32_MAX))
         return "pieces of no size";
+    if (op->code == RF_CONV_IPMASK && (op->number < 0 || op->number > UINT32_MAX || (op->text.len != 0 && op->text.len != 16)))
+        return "a mask of no size";
+    if (op->code == RF_CONV_LOOK_UP && (op->number < 0 || op->number > UINT16_MAX))
+        return "a fact of no number";
+    if (op->code == RF_CONV_PROTOBUF && (op->number < RF_PB_RAW || op->number > RF_PB_DOUBLE || op->text.len < 4 || op->text.len % 4 != 0))
+        return "a field of no number";
     if (op->code == RF_CONV_JSON && (op->number < RF_JSON_ASCII || op->number > RF_JSON_UTF8PS))
         return "json of no encoding";
     return NULL;
@@ -63,7 +73,7 @@ const char *sample_check(const rf_program *program, const rf_op *op)
 
 bool sample_reads_facts(const rf_op *op)
 {
-    return (op->code >= RF_OP_FACT && op->code <= RF_OP_TOTAL) || op->code == RF_FETCH_FACT;
+    return (op->code >= RF_OP_FACT && op->code <= RF_OP_TOTAL) || op->code == RF_FETCH_FACT || op->code == RF_CONV_LOOK_UP;
 }
 
 bool sample_reads_body(const rf_op *op)

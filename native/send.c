@@ -21,7 +21,6 @@ static struct sample_run run_of(rf_probe *probe)
         .random = probe->random,
         .count = probe->count,
         .total_weight = probe->total_weight,
-        .stopped = probe->stopped != 0,
     };
 }
 

@@ -10,7 +10,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,6 +51,25 @@ IN_CHILD static bool take_stdio(uint32_t flags)
     return true; /* null itself goes with the others, unless it is one of these */
 }
 
+/* Whom it runs as. The bare system calls: those of the C library would change every thread of the process, and take
+ * ours for the child's. */
+IN_CHILD static bool take_identity(const rf_spawn_order *order)
+{
+    if ((order->flags & RF_SPAWN_GROUPS) && syscall(SYS_setgroups, (size_t)order->groups_len, order->groups) < 0)
+        return false;
+    if (order->gid != UINT32_MAX && syscall(SYS_setgid, order->gid) < 0)
+        return false;
+    return order->uid == UINT32_MAX || syscall(SYS_setuid, order->uid) == 0;
+}
+
+/* Does not return: what became of the errno is told in memory that is shared. */
+IN_CHILD static void cannot(const rf_spawn_order *order)
+{
+    if (order->error_out != NULL)
+        *order->error_out = errno;
+    _exit(CANNOT_EXECUTE);
+}
+
 /* In the child, on memory that is ours: only calls that a signal handler may make. */
 IN_CHILD static int become(void *argument)
 {
@@ -58,16 +79,21 @@ IN_CHILD static int become(void *argument)
     for (int number = 1; number < NSIG; number++)
         (void)sigaction(number, &usual, NULL);
     if ((order->flags & RF_SPAWN_NEW_GROUP) && setpgid(0, 0) < 0)
-        _exit(CANNOT_EXECUTE);
+        cannot(order);
     if (!take_stdio(order->flags))
-        _exit(CANNOT_EXECUTE);
+        cannot(order);
     close_others();
-    if ((order->gid != UINT32_MAX && setgid(order->gid) < 0) || (order->uid != UINT32_MAX && setuid(order->uid) < 0))
-        _exit(CANNOT_EXECUTE);
+    if (!take_identity(order))
+        cannot(order);
+    if (order->flags & RF_SPAWN_UMASK)
+        (void)umask(order->umask);
+    if (order->flags & RF_SPAWN_DIE_WITH_US) /* a change of identity would have undone it */
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)execve(order->path, (char *const *)order->argv, (char *const *)order->envp);
-    _exit(CANNOT_EXECUTE);
+    cannot(order);
+    return CANNOT_EXECUTE;
 }
 
 int32_t rf_spawn(const rf_spawn_order *order, int32_t *pid_out, int32_t *pidfd_out)
@@ -76,6 +102,8 @@ int32_t rf_spawn(const rf_spawn_order *order, int32_t *pid_out, int32_t *pidfd_o
     sigset_t all, before;
     int pidfd = -1;
     sigfillset(&all);
+    if (order->error_out != NULL)
+        *order->error_out = 0;
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     const int pid = clone(become, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
                           (void *)(uintptr_t)order, &pidfd);

@@ -55,7 +55,7 @@ void variables_unset(struct variables *variables, uint32_t number)
 /* The new entry is written behind all others before the old one goes: the value may lie in the arena itself. */
 void variables_set(struct variables *variables, uint32_t number, const struct value *value)
 {
-    const bool bytes = value->kind == VALUE_TEXT || value->kind == VALUE_BIN;
+    const bool bytes = has_bytes(value);
     struct entry entry = {
         .whole = bytes ? 0 : value->number, .kind = value->kind, .number = number, .len = bytes ? value->len : 0};
     struct entry old;

@@ -6,6 +6,7 @@ import trio
 
 from risefall.cli.loading import load_text
 from risefall.config.haproxy.plan import Loaded
+from risefall.engine.around import Around
 from risefall.engine.names import resolve
 from risefall.engine.native import now_ns
 from risefall.engine.once import check_once
@@ -17,7 +18,9 @@ async def targets_of(text: str, dialect: str = "2.6") -> list[Target]:
     """The servers of a configuration, ready to be checked."""
     loaded: Loaded = load_text("test.cfg", text, {}, dialect)
     found = await resolve(loaded.addresses())
-    return TargetBuilder(loaded.config, loaded.dialect, found, node="node").build(loaded.planned, now_ns=now_ns())
+    return TargetBuilder(loaded.config, loaded.dialect, found, node="node", around=Around(loaded.config)).build(
+        loaded.planned, now_ns=now_ns()
+    )
 
 
 def outcomes(text: str, dialect: str = "2.6") -> list[CheckResult]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
 
+from risefall.cli.loading import load_text
+from risefall.config.haproxy.model import Config
+from risefall.daemon.assemble import Seed
 from risefall.engine._native import ffi, lib
+from risefall.engine.around import Around
 from risefall.engine.formats import Formats
 from risefall.engine.layout import Op
+from risefall.engine.live import live_of, text_of
+from risefall.engine.targets import TargetBuilder
+from risefall.state.fleet import Fleet
+from risefall.state.monitor import number_of
 
 RECORDED = Path(__file__).parent / "data" / "samples.jsonl"
 OUT_MAX = 65536
@@ -18,8 +27,38 @@ HTTP_REPLY = (
     b'HTTP/1.1 404 Not  Found\r\nContent-Type: text/html\r\nX: a, b ,"c,d", e\r\nx:  f\r\nY: \r\nZ: q,,r\r\n'
     b"Date: Mon, 01 Jan 2024\r\nN: 17abc, 5\r\n\r\nhello\r\nbody\x00z"
 )
-HEARD = {"format": b"", "tcp": TCP_REPLY, "http": HTTP_REPLY}
-FACTS = {"srv_name": b"srv1", "srv_id": b"1", "be_name": b"be1", "be_id": b"3"}
+MORE_REPLY = (
+    b'HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nset-cookie: b = "x;y" ; Secure\r\nSet-Cookie: a=27z, c=3\r\n'
+    b"Set-Cookie: $v=1\r\nSet-Cookie: d\r\nIp: 10.0.0.1, 10.0.0.2:80\r\nIp: ::1\r\nBad: 10.0.0, x, 1.2.3.4x\r\n"
+    b"Long: " + b"v" * 300 + b"\r\n\r\nbody"
+)
+HELLO_REPLY = b"\x16\x03\x03\x00\x0e\x02\x00\x00\x0a\x03\x03abcdefgh~"
+HEARD = {"format": b"", "tcp": TCP_REPLY, "http": HTTP_REPLY, "more": MORE_REPLY, "hello": HELLO_REPLY}
+HTTP_KINDS = ("http", "more")
+FACTS = {
+    "srv_name": b"srv1",
+    "srv_id": b"1",
+    "be_name": b"be1",
+    "be_id": b"3",
+    "be_server_timeout": b"3000",
+    "be_tunnel_timeout": b"0",
+}
+AROUND = """
+frontend fe1
+  bind unix@{folder}/s
+  mode tcp
+backend st1
+  stick-table type ip size 1k expire 1m store gpc0,gpc1,gpt0,conn_cnt,conn_cur,conn_rate(1s),sess_cnt,http_req_cnt,bytes_in_cnt,server_id
+backend st2
+  stick-table type string len 32 size 200 expire 1m store gpc0
+backend other
+  timeout server 7s
+  timeout tunnel 9s
+  server s1 127.0.0.1:9 weight 20 maxconn 50 maxqueue 8
+  server s2 127.0.0.1:9 weight 10 maxconn 30 maxqueue 2
+  server s3 127.0.0.1:9 disabled
+"""
+"""What stands around the backend that is checked."""
 VARIABLES = {
     "check.b": "bin(3132)",
     "check.n": "bin(00)",
@@ -38,6 +77,36 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     kind: str
     text: str
     written: str | None
+
+
+@cache
+def around() -> tuple[Config, Fleet]:
+    """The configuration that rows are read in, and its fleet at the start."""
+    text = (
+        "defaults\n  timeout server 3s\n"
+        + AROUND.format(folder="/x")
+        + "backend be1\n  server srv1 127.0.0.1:1 check\n"
+    )
+    loaded = load_text("samples.cfg", text, {}, "2.6")
+    targets = TargetBuilder(loaded.config, loaded.dialect, {}, node="n").build(loaded.planned, now_ns=0)
+    return loaded.config, Seed(loaded.config, targets, loaded.dialect, 0).grow()
+
+
+def formats_of_rows() -> Formats:
+    """What compiles a row."""
+    return Formats(around=Around(around()[0]))
+
+
+def texts_of(formats: Formats) -> list[bytes]:
+    """The facts that compiled expressions ask for."""
+    config, fleet = around()
+    own = config.proxies[-1]
+    found = []
+    for name in formats.facts:
+        live = live_of(name)
+        value_of = partial(number_of, fleet)
+        found.append(FACTS[name] if live is None else text_of(live, own, formats.around, value_of))
+    return found
 
 
 def rows() -> list[Row]:

@@ -6,18 +6,10 @@ server got.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-
 import pytest
 
-from dialogue_kit import ROOT, Listener, Play, script
+from story_kit import OK, Story, http, names, statuses
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 GREETING = b"\x4a\0\0\0\x0a5.7.23-23\0" + b"x" * 63
 SPOP_HELLO = (
     bytes.fromhex("65000000010000")
@@ -26,68 +18,6 @@ SPOP_HELLO = (
 SPOP_HELLO = len(SPOP_HELLO).to_bytes(4, "big") + SPOP_HELLO
 LDAP_OK = bytes.fromhex("300c02010161070a010004000400")
 PGSQL_OK = bytes.fromhex("520000000800000000")
-LATER = "defaults\n  timeout connect 2s\n  timeout client 2s\n  timeout server 2s\n  timeout check 2s\n"
-
-
-def http(status: str = "200 OK", *headers: str, body: bytes = b"") -> bytes:
-    """A reply."""
-    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}"]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-class Story:
-    """Runs `risefall check` on a configuration whose `{name}` are addresses of scripted servers."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._listeners: dict[str, Listener] = {}
-        self.words: dict[str, str | Path] = {"folder": folder}
-
-    def server(self, name: str, *steps: int | bytes | float, then: str = "close", play: Play | None = None) -> None:
-        """A listener that plays a script on each connection."""
-        self._listeners[name] = Listener(play or script(*steps, then=then))
-        self.words[name] = f"127.0.0.1:{self._listeners[name].port}"
-        self.words[f"{name}_port"] = str(self._listeners[name].port)
-
-    def check(self, text: str, *, dialect: str = "3") -> dict[str, tuple[str, int, str]]:
-        """Status, code and text of every server's health check, by `backend/server`."""
-        path = self._folder / "story.cfg"
-        path.write_text("global\n  node here\n" + LATER + text.format_map(self.words), encoding="utf-8")
-        python_path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
-        ran = subprocess.run(
-            [sys.executable, "-m", "risefall", "check", "-f", str(path), "--as", dialect, "--json"],
-            capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": python_path}, check=False,
-        )  # fmt: skip
-        assert ran.returncode in (0, 1), ran.stdout + ran.stderr
-        rows = [json.loads(line) for line in ran.stdout.splitlines()]
-        return {
-            f"{row['backend']}/{row['server']}": (row["status"], row["code"] or 0, row["reason"])
-            for row in rows
-            if row["kind"] == "health"
-        }
-
-    def got(self, name: str) -> bytes:
-        """What the first connection to a listener brought, without the mark of its end."""
-        return (self._listeners[name].first or b"").partition(b"|")[0]
-
-    def close(self) -> None:
-        for listener in self._listeners.values():
-            listener.close()
-
-
-@pytest.fixture
-def story(tmp_path: Path):  # type: ignore[no-untyped-def]
-    told = Story(tmp_path)
-    yield told
-    told.close()
-
-
-def statuses(results: dict[str, tuple[str, int, str]]) -> dict[str, str]:
-    return {name.partition("/")[0]: status for name, (status, _, _) in results.items()}
-
-
-def names(count: int) -> Sequence[int]:
-    return range(1, count + 1)
 
 
 def test_odd_servers_of_one_backend(story: Story) -> None:

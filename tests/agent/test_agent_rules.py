@@ -221,3 +221,13 @@ def test_the_tree_tells_what_led_to_the_answer() -> None:
         "└─ drain: not said  (disk > 90 is false for 0.0 s)\n"
         "   └─ disk  (50, 0.0 s old)"
     )
+
+
+def test_the_first_weight_is_that_of_the_first_numbers() -> None:
+    """Not a way down from full: what was decided before anything was read is no past."""
+    service = Service(signal=(Cpu(name="cpu", curve=CURVE), Disk(name="disk", path="/")), smooth_ms=5000, step_pct=20.0)
+    run = Run(service)
+    assert not run.step(0.0, {}).known
+    assert not run.step(0.5, at(0.5, cpu=70.0)).known
+    answer = run.step(1.0, cpu=70.0, disk=1.0)
+    assert (answer.known, answer.weight_pct) == (True, 55)

@@ -6,6 +6,7 @@ what each balancer holds, and how far the weight may have moved.
 
 from __future__ import annotations
 
+import ipaddress
 import random
 
 import msgspec
@@ -16,7 +17,8 @@ from risefall.agent.desk import Desk
 from risefall.agent.leases import Book, Order, OrderWord, make_order
 from risefall.agent.reading import Reading
 from risefall.agent.settings import Condition, Cpu, Disk, MaxConn, Missing, Op, Say, Service, Settings
-from risefall.agent.words import Ledger, Told
+from risefall.agent.voice import Kept, Voice
+from risefall.engine.answerer import Answerer, Peer
 
 MS = 1_000_000
 S = 1000 * MS
@@ -34,7 +36,10 @@ SERVICE = Service(
     ),
 )
 SETTINGS = Settings(service={"app": SERVICE})
-BALANCERS = ("10.0.0.1", "10.0.0.2", "10.0.0.3 web")
+BALANCERS = (
+    Peer(ipaddress.ip_address("10.0.0.1")), Peer(ipaddress.ip_address("10.0.0.2")),
+    Peer(ipaddress.ip_address("fd00::3"), "web"), Peer(ipaddress.ip_address("fd00::3"), "api"),
+)  # fmt: skip
 GAPS = (1 * MS, 100 * MS, 1 * S, 5 * S, 30 * S, 600 * S, 3 * 3600 * S)
 ODDS = (5, 15, 50, 15, 8, 5, 2)
 """How long until something happens, and how often: mostly a second, at times so long that all numbers are old."""
@@ -45,20 +50,23 @@ class Life:
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
-        self.now = 0
-        self.book, self.ledger = Book(), Ledger()
-        self.desk = self.start()
+        self.now = self.started = self.refreshed = 1 * S
+        self.book = Book()
+        self.desk, self.answerer = self.start([])
         self.read_at: int | None = None  # when cpu, which must not be old, was last read
         self.orders: dict[str, Order] = {}
         self.bits = dict.fromkeys(BALANCERS, "operator's own")
         self.ours = dict.fromkeys(BALANCERS, False)
         self.said: float | None = None
         self.aim: float | None = None
-        self.refreshed = 0
         self.counts = {"answers": 0, "stale": 0, "ready": 0, "ended": 0, "restarts": 0}
 
-    def start(self) -> Desk:
-        return Desk(SETTINGS, self.book, self.ledger, started_ns=self.now)
+    def start(self, kept: list[Kept]) -> tuple[Desk, Answerer]:
+        desk, answerer = Desk(SETTINGS, self.book, started_ns=self.now), Answerer()
+        self.voice = Voice(desk, answerer)
+        self.voice.remember(kept, self.now, self.wall)
+        self.voice.freshen("app", self.now, self.wall)
+        return desk, answerer
 
     @property
     def wall(self) -> int:
@@ -67,13 +75,12 @@ class Life:
     def restart(self) -> None:
         """All is forgotten but the two files."""
         self.book = Book(msgspec.json.decode(msgspec.json.encode(self.book.orders()), type=list[Order]))
-        self.ledger = Ledger(msgspec.json.decode(msgspec.json.encode(self.ledger.kept()), type=list[Told]))
-        self.desk = self.start()
+        told = msgspec.json.decode(msgspec.json.encode(self.voice.kept(self.now, self.wall)), type=list[Kept])
+        self.answerer.close()
+        self.desk, self.answerer = self.start(told)
         self.read_at, self.said, self.aim = None, None, None
         self.started = self.now
         self.counts["restarts"] += 1
-
-    started = 0
 
     def read(self) -> None:
         """Signals come, fail, or hang, which looks like nothing."""
@@ -87,11 +94,15 @@ class Life:
 
     def refresh(self) -> None:
         """Steps and hysteresis hold, whatever comes in."""
-        answer = self.desk.refresh("app", self.now, self.wall)
+        self.voice.count(self.now)
+        answer = self.desk.refresh("app", self.now)
+        self.voice.freshen("app", self.now, self.wall)
         memory = self.desk._counters["app"].memory
-        assert memory.said is not None
-        assert memory.aim is not None
-        if self.said is not None and self.aim is not None:
+        assert (memory.said is None) == (memory.aim is None)
+        if memory.said is None or memory.aim is None:
+            assert self.said is None, "what was remembered is forgotten"
+            assert not answer.known
+        elif self.said is not None and self.aim is not None:
             most = SERVICE.step_pct * (self.now - self.refreshed) / S
             assert abs(memory.said - self.said) <= most + 1e-6
             moved = abs(memory.aim - self.aim)
@@ -116,25 +127,24 @@ class Life:
 
     def poll(self) -> None:
         balancer = self.dice.choice(BALANCERS)
-        chosen = self.desk.choose(b"app " + balancer.partition(" ")[2].encode(), balancer.partition(" ")[0])
-        assert chosen == ("app", balancer)
-        spoken = self.desk.speak(*chosen, self.now, self.wall)
+        heard = self.dice.random() < 0.97  # else the connection broke: it may have been heard or not
+        line = self.answerer.ask(balancer, 0, self.now, sent=heard)
         state, weight = self.standing("state"), self.standing("weight")
         born = self.started if self.read_at is None else self.read_at
         # A reading counts from the refresh on that has seen it; here each reading is followed by one.
         stale = self.now - born > SERVICE.stale_ms * MS
-        if spoken.line is None:
+        if not line:
             assert not stale
             assert self.read_at is None
             assert state is None
             assert weight is None
             return
-        self.check_line(spoken.line.decode().split(), balancer, state, weight, stale)
-        if self.dice.random() < 0.97:  # else the connection broke: it may have been heard or not
-            self.desk.sent(spoken, self.wall)
+        self.check_line(line.decode().split(), balancer, state, weight, stale)
+        if heard:
+            assert str(balancer) not in self.voice.waiting("app", self.now)
 
     def check_line(
-        self, words: list[str], balancer: str, state: Order | None, weight: Order | None, stale: bool
+        self, words: list[str], balancer: Peer, state: Order | None, weight: Order | None, stale: bool
     ) -> None:
         self.counts["answers"] += 1
         self.counts["stale"] += stale
@@ -184,6 +194,7 @@ def test_thirty_days(seed: int) -> None:
     life = Life(seed)
     while life.now < 30 * DAY:
         life.step()
+    life.answerer.close()
     assert all(life.counts.values()), life.counts
 
 
@@ -192,14 +203,15 @@ def test_thirty_days(seed: int) -> None:
 def test_an_answer_is_never_older_than_its_limit(seed: int, values: list[float]) -> None:
     """A refresher that hangs is no excuse: the age counts when the line is said, not when it was decided."""
     dice = random.Random(seed)
-    desk = Desk(SETTINGS, Book(), Ledger(), started_ns=0)
-    now = 0
-    for value in values:
-        desk.put("app", "cpu", Reading(now, value))
-        desk.refresh("app", now, WALL)
-        limit = now + SERVICE.stale_ms * MS
-        line = desk.speak("app", "a", limit, WALL).line
-        assert line is not None
-        assert b"stale" not in line
-        assert desk.speak("app", "a", limit + 1, WALL).line in (b"down #stale\n", b"down ready #stale\n")
-        now += dice.randrange(1, 9 * S)
+    desk = Desk(SETTINGS, Book(), started_ns=S)
+    now = S
+    with Answerer() as answerer:
+        voice = Voice(desk, answerer)
+        for value in values:
+            desk.put("app", "cpu", Reading(now, value))
+            desk.refresh("app", now)
+            voice.freshen("app", now, WALL)
+            limit = now + SERVICE.stale_ms * MS
+            assert b"stale" not in answerer.ask(BALANCERS[0], 0, limit)
+            assert answerer.ask(BALANCERS[0], 0, limit + 1) in (b"down #stale\n", b"down ready #stale\n")
+            now += dice.randrange(1, 9 * S)

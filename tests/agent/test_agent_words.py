@@ -1,8 +1,7 @@
-"""Precedence as a table; and only the agent undoes its own words."""
+"""Precedence as a table."""
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from risefall.agent.leases import OrderWord, make_order
 from risefall.agent.rules import Answer
 from risefall.agent.settings import Safe, Say, Service
-from risefall.agent.words import BALANCERS_MAX, ORDERS, Ledger, Told, clean_reason, render_line, resolve
+from risefall.agent.words import ORDERS, clean_reason, render_line, resolve
 
 S = 1_000_000_000
 NONE = "-"
@@ -71,7 +70,7 @@ def test_operator_before_condition_before_load(order: str, condition: str, age: 
         weight = 70 if order == "weight" else None
         orders = [make_order("app", OrderWord(order), 0, weight_pct=weight, reason="deploy")]
     part = resolve(service, answer, orders, (200 if age in ("stale", "silent") else 101) * S)
-    told = NONE if part is None else render_line(part, Ledger().word("app", "b", part.admin or "")).decode().strip()
+    told = NONE if part is None else render_line(part, part.admin or "").decode().strip()
     assert told == line
 
 
@@ -94,78 +93,3 @@ def test_a_reason_never_breaks_the_line(text: str) -> None:
     assert reason.isascii()
     assert reason.isprintable()
     assert len(reason) <= 100
-
-
-def say(ledger: Ledger, balancer: str, admin: str, now: int = 0, polls: int = 1) -> str:
-    word = ledger.word("app", balancer, admin)
-    ledger.before("app", balancer, word, polls, now)
-    ledger.after("app", balancer, word, now)
-    return word
-
-
-def test_ready_is_said_once_and_only_to_whom_drain_was_said() -> None:
-    ledger = Ledger()
-    assert say(ledger, "a", "") == ""
-    assert say(ledger, "a", "drain") == "drain"
-    assert [say(ledger, each, "") for each in "abab"] == ["ready", "", "", ""]
-
-
-def test_what_each_was_told_outlives_a_restart() -> None:
-    ledger = Ledger()
-    say(ledger, "a", "maint")
-    say(ledger, "b", "")
-    assert ledger.changed
-    data = msgspec.json.encode(ledger.kept())
-    again = Ledger(msgspec.json.decode(data, type=list[Told]))
-    assert [say(again, each, "") for each in "ab"] == ["ready", ""]
-    assert again.kept() == []
-
-
-def test_a_drain_that_may_have_been_sent_is_taken_back_and_a_ready_that_was_not_is_said_again() -> None:
-    ledger = Ledger()
-    ledger.before("app", "a", "drain", 1, 0)
-    assert ledger.word("app", "a", "") == "ready"
-    ledger.before("app", "a", "ready", 1, 0)
-    assert ledger.word("app", "a", "") == "ready"
-    ledger.after("app", "a", "ready", 0)
-    assert ledger.word("app", "a", "") == ""
-
-
-def test_several_servers_behind_one_name_hear_ready_as_often() -> None:
-    ledger = Ledger()
-    say(ledger, "a", "drain", polls=3)
-    assert [say(ledger, "a", "") for _ in range(5)] == ["ready"] * 3 + [""] * 2
-
-
-def test_who_polls_and_who_has_not_yet_heard() -> None:
-    ledger = Ledger()
-    ledger.after("app", "a", "", 1 * S, version=4)
-    ledger.after("app", "b", "", 50 * S, version=4)
-    ledger.after("db", "c", "", 50 * S)
-    assert len(ledger.seen("app", 60 * S, 60_000)) == 2
-    assert ledger.waiting("app", 5, 60 * S, 60_000) == ["a", "b"]
-    ledger.after("app", "b", "drain", 60 * S, version=5)
-    assert ledger.waiting("app", 5, 100 * S, 60_000) == []
-
-
-def test_the_ledger_is_bounded_and_keeps_those_who_are_owed_a_word() -> None:
-    ledger = Ledger()
-    say(ledger, "first", "drain")
-    for number in range(BALANCERS_MAX + 10):
-        say(ledger, f"b{number}", "", now=number + 1)
-    assert len(ledger.seen("app", BALANCERS_MAX, 10**9)) == BALANCERS_MAX
-    assert ledger.word("app", "first", "") == "ready"
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(("", "drain", "maint")), st.booleans()), max_size=40))
-def test_against_a_model_of_haproxy(history: list[tuple[str, str, bool]]) -> None:
-    """After each answer a balancer is drained exactly as wanted; its operator's own drain stands when ours never came."""
-    ledger, bits, ours = Ledger(), {"a": "drain", "b": "drain"}, {"a": False, "b": False}
-    for balancer, wanted, restart in history:
-        if restart:
-            ledger = Ledger(ledger.kept())
-        word = say(ledger, balancer, wanted)
-        if word:
-            bits[balancer] = "" if word == "ready" else word
-            ours[balancer] = True
-        assert bits[balancer] == (wanted if ours[balancer] else "drain")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from cli_kit import risefall
@@ -15,23 +18,35 @@ LONG_S = 20.0
 
 
 def ask(port: int, send: bytes = b"") -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as stream:
+    """The answer; nothing where the agent is silent yet and resets."""
+    data = b""
+    with (
+        contextlib.suppress(ConnectionResetError, BrokenPipeError),
+        socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as stream,
+    ):
         stream.sendall(send)
-        data = b""
         while piece := stream.recv(4096):
             data += piece
-        return data
+    return data
+
+
+@contextlib.contextmanager
+def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """An agent that answers, and its port; whatever happens, it is gone afterwards."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "risefall", "agent", *words], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            while "answering on" not in (line := process.stderr.readline()):
+                assert line, "it ended early"
+            yield process, int(line.rpartition(":")[2])
+        finally:
+            process.kill()
 
 
 def test_it_answers_without_a_configuration_and_ends_on_sigterm() -> None:
-    words = [sys.executable, "-m", "risefall", "agent", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        while "answering on" not in line:
-            assert line, "it ended early"
-            line = process.stderr.readline()
-        port = int(line.rpartition(":")[2])
+    with started("--listen", "127.0.0.1:0") as (process, port):
         deadline = time.monotonic() + LONG_S
         while not (said := ask(port)):
             assert time.monotonic() < deadline
@@ -81,3 +96,33 @@ def test_replay_prints_what_would_be_said(tmp_path: Path) -> None:
     assert out.splitlines()[0] == "t,cpu,pressure,memory,asked,weight,maxconn,answer"
     assert out.splitlines()[1].endswith(',100,,"up 100%"')
     assert risefall("agent", "--plot", "x.png")[0] == 2
+
+
+def test_risefall_track_asks_it_for_a_service(tmp_path: Path, free_port: int) -> None:
+    """Beside the control socket; a weight below what is wanted is a failure with the agent's own reason."""
+    number, control = tmp_path / "number", tmp_path / "agent.sock"
+    number.write_text("40")
+    (tmp_path / "agent.toml").write_text(f"""
+        [agent]
+        listen = ["127.0.0.1:{free_port}"]
+        socket = "{control}"
+        [service.app]
+        [[service.app.signal]]
+        kind = "file"
+        path = "{number}"
+        of = "number"
+        every = "100ms"
+        curve = [[0, 0], [100, 100]]
+    """)
+
+    def ask_track(*words: str) -> tuple[int, str]:
+        command = [Path(sysconfig.get_path("scripts")) / "risefall-track", "agent", *words, "--socket", str(control)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
+        return done.returncode, done.stderr
+
+    with started("-f", str(tmp_path / "agent.toml")):
+        deadline = time.monotonic() + LONG_S
+        while (heard := ask_track("app", "--min-weight", "41"))[0] != 1 or "40" not in heard[1]:
+            assert time.monotonic() < deadline, heard
+        assert ask_track("app", "--min-weight", "40") == (0, "")
+        assert "none of this name" in ask_track("web")[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -92,6 +93,32 @@ def test_an_address_counts_from_the_next_check_on(player: Player) -> None:
             await until(lambda: status(service, "b/s1") == "DOWN", "DOWN at the other port")
             say(service, f"set server b/s1 addr 127.0.0.1 port {good};set server b/s1 check-port 0\n")
             await until(lambda: status(service, "b/s1") == "UP", "UP at its own port again")
+
+    trio.run(scenario)
+
+
+def test_an_external_check_is_told_the_address_of_today(tmp_path: Path) -> None:
+    """As an argument and in its environment; a server that comes later is no other case."""
+    command, told = tmp_path / "check", tmp_path / "told"
+    command.write_text(f'#!/bin/sh\necho "$3 $4 $HAPROXY_SERVER_ADDR $HAPROXY_SERVER_PORT" >> {told}\n')
+    command.chmod(0o755)
+    text = (
+        "global\n  external-check\n  insecure-fork-wanted\ndefaults\n  timeout check 5s\nbackend b\n"
+        f"  option external-check\n  external-check command {command}\n  server s1 127.0.0.1:81 check inter 40ms\n"
+    )
+
+    def lines() -> set[str]:
+        return set(told.read_text().splitlines()) if told.exists() else set()
+
+    async def scenario() -> None:
+        async with running(text) as service:
+            await until(lambda: "127.0.0.1 81 127.0.0.1 81" in lines(), "the address of the file")
+            say(service, "set server b/s1 addr 127.0.0.9 port 82\n")
+            await until(lambda: "127.0.0.9 82 127.0.0.9 82" in lines(), "that of the command")
+            say(service, "add server b/new 127.0.0.3:83 check inter 40ms;enable health b/new;enable server b/new\n")
+            await until(lambda: "127.0.0.3 83 127.0.0.3 83" in lines(), "that of a new server")
+            say(service, "set server b/new addr ::1 port 84\n")
+            await until(lambda: "::1 84 ::1 84" in lines(), "its other one")
 
     trio.run(scenario)
 

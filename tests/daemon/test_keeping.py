@@ -313,6 +313,21 @@ def part(*, age_ms: int) -> bytes:
     return msgspec.msgpack.encode(kept)
 
 
+def test_haproxys_file_speaks_for_those_that_are_not_known(tmp_path: Path) -> None:
+    head, rest = "1\n", "1 1 100 15 3 4 6 0 0 0 - 1 - 0 0 - - 0\n"
+    (tmp_path / "haproxy").write_text(head + "".join(f"2 b 1 {name} 127.0.0.1 2 8 {rest}" for name in ("old", "new")))
+    top = f"global\n  server-state-file {tmp_path}/haproxy\ndefaults\n  load-server-state-from-file global\nbackend b\n"
+
+    async def scenario(names: list[str], words: list[str], command: str) -> None:
+        text = top + "".join(f"  server {name} 127.0.0.1:1\n" for name in names)
+        async with running(text, state_dir=str(tmp_path / "state")) as service:
+            assert [row.status for row in service.rows()] == words
+            say(service, command)
+
+    trio.run(scenario, ["old"], ["DRAIN"], "set server b/old state maint\n")
+    trio.run(scenario, ["old", "new"], ["MAINT", "DRAIN"], "")
+
+
 def test_a_frontend_that_was_shut_down_comes_back(tmp_path: Path) -> None:
     """In HAProxy, too, only a new start brings it back; one that is paused can be resumed, and stays so."""
     text = "frontend f\n  bind 127.0.0.1:1\nfrontend g\n  bind 127.0.0.1:2\nbackend b\n  server s 127.0.0.1:1\n"

@@ -19,7 +19,6 @@ from harness_http import HTTP
 from harness_state import STATES
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
-SLOW_POLL_S = 0.12
 GROUPS: dict[str, list[Scenario]] = {
     "states": [*HTTP, *STATES, *AIM_COMMANDS, *API],
     "agents": AGENT_CHECKS,
@@ -51,14 +50,14 @@ class Recording(msgspec.Struct):
 class Runs(msgspec.Struct):
     """Outcomes by program and scenario, and why there are none; first checks by program and group.
 
-    slow: states were looked at too seldom to compare.
+    held_up_ms: the longest that a look at the states waited, on either side.
     """
 
     outcomes: dict[str, dict[str, Outcome]]
     errors: dict[str, str]
     unfinished: dict[str, dict[str, str]]
     starts_ms: dict[str, dict[str, dict[str, int]]]
-    slow: bool = False
+    held_up_ms: int = 0
 
     def outcome(self, program: str, scenario: str) -> Outcome:
         """Fails the test where the program did not come to the scenario's end."""
@@ -97,8 +96,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             if isinstance(side, Side):
                 runs.outcomes[program] |= side.outcomes
                 runs.unfinished[program] |= side.unfinished
-                runs.starts_ms[program][group] = side.starts_ms
-                runs.slow = runs.slow or side.slowest_poll_s > SLOW_POLL_S
+                runs.starts_ms[program][group] = side.starts_ms()
+                runs.held_up_ms = max(runs.held_up_ms, int(side.slowest_poll_s * 1000))
             else:
                 runs.errors[program] = f"{side}"
     if os.environ.get("RISEFALL_RECORD") and "haproxy" in programs:

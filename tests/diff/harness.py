@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -82,7 +82,8 @@ class Until(msgspec.Struct, frozen=True):
     """What a step waits for; every one that is given must hold. Counted from the end of the step before.
 
     log: a regex, found in a new line of this scenario. status: `s1=UP`, a server's status column, `s1=` + regex.
-    checks: `s1+3`, that many new connections to the listener of s1, the last of them just now.
+    checks: `s1+3`, that many new connections to the listener of s1, the last of them just now. A step that acts waits
+    too until no check is under way, since what a command does to one that is depends on how far it has come.
     """
 
     log: str = ""
@@ -146,31 +147,34 @@ class Outcome(msgspec.Struct):
     durations_ms: list[int]
 
 
-def differences(ours: Outcome, theirs: Outcome, *, states: bool = True) -> list[str]:
-    """What two outcomes do not agree on, a line each; empty when they are equal. states: whether to compare these."""
+def differences(ours: Outcome, theirs: Outcome, *, held_up_ms: int = 0) -> list[str]:
+    """What two outcomes do not agree on, a line each; empty when they are equal.
+
+    held_up_ms: the longest that the machine let a look at the states wait: what may have been missed, or come so much late.
+    """
     found: list[str] = []
     for field in ("log", "replies", "last", "requests"):
         one, other = getattr(ours, field), getattr(theirs, field)
         if one != other:
             found += [f"{field}:", *_unified(one, other)]
-    for name in ours.states.keys() | theirs.states.keys() if states else ():
+    glimpse_ms, tolerance_ms = max(GLIMPSE_MS, 2 * held_up_ms), max(TOLERANCE_MS, held_up_ms)
+    for name in ours.states.keys() | theirs.states.keys():
         shown, others = ours.states.get(name, []), theirs.states.get(name, [])
-        if not (_within(shown, others) and _within(others, shown)):
+        if not (_within(shown, others, glimpse_ms) and _within(others, shown, glimpse_ms)):
             found += [f"states of {name}:", *_unified([text for text, _ in shown], [text for text, _ in others])]
     for name in ours.gaps_ms:
-        found += _apart(f"gaps of {name}", ours.gaps_ms[name], theirs.gaps_ms.get(name, []))
-    found += _apart("durations", ours.durations_ms, theirs.durations_ms)
-    return found
+        found += _apart(f"gaps of {name}", ours.gaps_ms[name], theirs.gaps_ms.get(name, []), tolerance_ms)
+    return found + _apart("durations", ours.durations_ms, theirs.durations_ms, tolerance_ms)
 
 
-def _within(ours: Sequence[tuple[str, int]], theirs: Sequence[tuple[str, int]]) -> bool:
+def _within(ours: Sequence[tuple[str, int]], theirs: Sequence[tuple[str, int]], glimpse_ms: int) -> bool:
     """Whether all that lasted on one side was seen on the other, in that order.
 
-    What lasts for less than GLIMPSE_MS may be missed; and 2.6 shows `UP -1/3` for an instant, when its counter has
-    moved and its state has not.
+    What lasts for less may be missed; and 2.6 shows `UP -1/3` for an instant, when its counter has moved and its state
+    has not.
     """
     left = iter(text for text, _ in theirs)
-    return all(text in left for text, ms in ours if ms >= GLIMPSE_MS)
+    return all(text in left for text, ms in ours if ms >= glimpse_ms)
 
 
 def _unified(ours: object, theirs: object) -> list[str]:
@@ -180,9 +184,9 @@ def _unified(ours: object, theirs: object) -> list[str]:
     return list(difflib.unified_diff(lines(theirs), lines(ours), "theirs", "ours", lineterm="", n=1))[2:]
 
 
-def _apart(what: str, ours: Sequence[int], theirs: Sequence[int]) -> list[str]:
+def _apart(what: str, ours: Sequence[int], theirs: Sequence[int], tolerance_ms: int) -> list[str]:
     both = list(zip(ours, theirs, strict=False))  # one side may have run longer
-    if any(abs(one - other) > TOLERANCE_MS for one, other in both) or bool(ours) != bool(theirs):
+    if any(abs(one - other) > tolerance_ms for one, other in both) or bool(ours) != bool(theirs):
         return [f"{what}: ours {ours}, theirs {theirs}"]
     return []
 
@@ -290,10 +294,12 @@ class Side:
         self.strange: list[str] = []
         self.states: dict[str, dict[str, list[Seen]]] = {scenario.name: {} for scenario in stage.scenarios}
         self.now: dict[tuple[str, str], str] = {}
+        self.busy: set[str] = set()
+        self.looked_ns = 0
         self.slowest_poll_s = 0.0
         self.unfinished: dict[str, str] = {}
         self.outcomes: dict[str, Outcome] = {}
-        self.starts_ms: dict[str, int] = {}
+        self.starts_ns: dict[str, int] = {}
         self.done = threading.Event()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -349,7 +355,10 @@ class Side:
 
     def look(self) -> None:
         """Notes the status that every server shows now, where it is another one than before."""
-        for row in self._stat():
+        self.looked_ns = time.monotonic_ns()
+        rows = self._stat()
+        self.busy = {row["pxname"] for row in rows if "* " in (row["check_status"][:2], row["agent_status"][:2])}
+        for row in rows:
             key = (row["pxname"], row["svname"])
             shown = row["check_status"].removeprefix("* ")
             agent = row["agent_status"].removeprefix("* ")
@@ -379,6 +388,7 @@ class Side:
         while stories and time.monotonic() < end:
             told = {name: len(lines) for name, lines in self.lines.items()}
             self.look()
+            self._note_starts(name for name, story in stories.items() if story.at == 0)
             self.lines_told = told  # a step never acts on a line whose state was not looked at
             now = time.monotonic()
             self.slowest_poll_s, last = max(self.slowest_poll_s, now - last), now
@@ -415,19 +425,20 @@ class Side:
         by_scenario: dict[str, dict[str, dict[str, str]]] = {name: {} for name in self.lines}
         for (backend, server), state in last.items():
             by_scenario[backend][server] = state
-        self.starts_ms = self._starts_ms()
         return {scenario.name: self._outcome(scenario, by_scenario[scenario.name]) for scenario in self.stage.scenarios}
 
-    def _starts_ms(self) -> dict[str, int]:
-        """When each listener saw its first connection, from the first of all on; without those whose times are gone."""
-        first: dict[str, int] = {}
-        for name, listeners in self.stage.listeners.items():
-            for short, listener in listeners.items():
-                times = self.stage.player.times_ns(listener)
-                if 0 < len(times) == self.stage.player.counts(listener).accepts:
-                    first[f"{name}/{short}"] = times[0]
-        begin = min(first.values(), default=0)
-        return {name: (at - begin) // 1_000_000 for name, at in first.items()}
+    def _note_starts(self, untouched: Iterable[str]) -> None:
+        """When each listener saw its first connection, unless a step has sent it there: noted early, only the last times are kept."""
+        for name in untouched:
+            for short, listener in self.stage.listeners[name].items():
+                key = f"{name}/{short}"
+                if key not in self.starts_ns and (times := self.stage.player.times_ns(listener)):
+                    self.starts_ns[key] = times[0]
+
+    def starts_ms(self) -> dict[str, int]:
+        """The same from the first of all on."""
+        begin = min(self.starts_ns.values(), default=0)
+        return {name: (at - begin) // 1_000_000 for name, at in self.starts_ns.items()}
 
     def _server_states(self) -> dict[tuple[str, str], dict[str, str]]:
         """Rows of `show servers state` by backend and server."""
@@ -493,17 +504,30 @@ class Story:
 
     def advance(self) -> bool:
         """Does every step whose time has come. Returns whether the story is over."""
-        while self.at < len(self.scenario.steps) and self._holds(self.scenario.steps[self.at].until):
+        while self.at < len(self.scenario.steps) and self._is_due(self.scenario.steps[self.at]):
             self._act(self.scenario.steps[self.at])
             self.at += 1
         return self.at == len(self.scenario.steps)
+
+    def _is_due(self, step: Step) -> bool:
+        if not self._holds(step.until):
+            return False
+        if not (step.cli or step.doors or step.scripts):
+            return True
+        name = step.until.checks.partition("+")[0]
+        if name and self.side.looked_ns <= self._times_ns(name)[-1]:
+            self.side.look()
+        return self.scenario.name not in self.side.busy and (not name or self._is_fresh(name))
+
+    def _times_ns(self, name: str) -> list[int]:
+        return self.side.stage.player.times_ns(self.side.stage.listeners[self.scenario.name][name])
 
     def _counts(self, name: str) -> int:
         return self.side.stage.player.counts(self.side.stage.listeners[self.scenario.name][name]).accepts
 
     def _is_fresh(self, name: str) -> bool:
         """Whether the last connection came just now: so a step that acts has time until the next check."""
-        times = self.side.stage.player.times_ns(self.side.stage.listeners[self.scenario.name][name])
+        times = self._times_ns(name)
         return bool(times) and time.monotonic_ns() - times[-1] < FRESH_NS
 
     def _holds(self, until: Until) -> bool:
@@ -524,10 +548,15 @@ class Story:
         stage = self.side.stage
         self.lines_seen = self.side.lines_told[self.scenario.name]
         self.accepts = {name: self._counts(name) for name in self.scenario.plays}
+        listeners = stage.listeners[self.scenario.name]
         for name, door in step.doors.items():
-            stage.player.door(stage.listeners[self.scenario.name][name], door)
+            if door is not Door.OPEN:
+                stage.player.door(listeners[name], door)
         for name, acts in step.scripts.items():
-            stage.player.script(stage.listeners[self.scenario.name][name], *acts)
+            stage.player.script(listeners[name], *acts)
+        for name, door in step.doors.items():
+            if door is Door.OPEN:  # behind its script, so that nobody hears the old one once more
+                stage.player.door(listeners[name], door)
         for command in step.cli:
             name = self.scenario.name
             reply = self.side.ask(command.format(b=name, **stage.endpoints[name]))

@@ -32,6 +32,18 @@ AIMS = [
         ),
     ),
     Scenario(
+        "addr-in-send-state",
+        "5.4 3.8",
+        ("s1 {s1} check inter 200ms rise 2 fall 3",),
+        {"s1": (OK,), "s2": (OK,)},
+        lines=(*LINES, "http-check send-state"),
+        requests=("s2",),
+        steps=(
+            do(Until(checks="s1+6", status="s1=UP"), "set server {b}/s1 addr {s2.host} port {s2.port}"),
+            do(Until(checks="s2+4")),
+        ),
+    ),
+    Scenario(
         "check-addr-and-port",
         "5.4 2.5",
         ("s1 {s1} check inter 200ms rise 2 fall 3",),

@@ -1,6 +1,6 @@
 """A real HAProxy polls the agent: each answer has the effect that spec §4 says, and undoes nothing of anybody else's.
 
-Takes about two seconds of real time: HAProxy polls every 100 ms.
+Takes about 15 seconds of real time: HAProxy polls every 100 ms, and a hundred polls are waited for.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ async def another_operator(peer: Peer, service: Service) -> None:
     peer.ask("disable server web/app")
     service.desk.give(make_order("app", OrderWord.WEIGHT, 0, weight_pct=50))
     await peer.until(lambda found: found["api/app"][:2] == (UP, "50"))
-    heard = service.statistics.answered
-    while service.statistics.answered < heard + 9:
+    heard = service.counts().answered
+    while service.counts().answered < heard + 9:
         assert peer.servers()["web/app"][0] == "MAINT"
         await trio.sleep(0.02)
     peer.ask("enable server web/app")
@@ -172,4 +172,39 @@ def test_a_real_haproxy_obeys_and_is_left_its_own() -> None:
             await story(folder)
 
     with tempfile.TemporaryDirectory() as folder:  # its path is short: a socket's may have 107 bytes
+        trio.run(main, Path(folder))
+
+
+async def disabled_story(folder: Path) -> None:
+    """`disable server` on HAProxy, then a hundred polls of that server, another agent, and more polls."""
+    (folder / "n").write_text("0\n")
+
+    async def polled(service: Service, each: int) -> None:
+        """Until each of the three servers has polled so often; one of them is in maintenance all the while."""
+        wanted = service.counts().answered + 3 * each
+        while service.counts().answered < wanted:
+            assert peer.servers()["web/app"][0] == "MAINT"
+            await trio.sleep(0.02)
+        assert peer.servers()["api/app"][0] == UP
+
+    async with agent(settings(folder)) as (first, port), haproxy(folder, port) as peer:
+        await peer.until(lambda found: found["web/app"][0] == found["api/app"][0] == UP)
+        peer.ask("disable server web/app")
+        await polled(first, 100)
+        first.stop()
+        while port_is_taken(port):
+            await trio.sleep(0.02)
+        async with agent(settings(folder, port)) as (second, _):
+            await polled(second, 10)
+            peer.ask("enable server web/app")
+            await peer.until(lambda found: found["web/app"][0] == UP)
+
+
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+def test_disable_server_survives_a_hundred_polls_and_a_restart() -> None:
+    async def main(folder: Path) -> None:
+        with trio.fail_after(LONG_S):
+            await disabled_story(folder)
+
+    with tempfile.TemporaryDirectory() as folder:
         trio.run(main, Path(folder))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sample_kit import HEARD, VARIABLES, Row, rows
+from sample_kit import AROUND, HEARD, VARIABLES, Row, rows
 
 PART = 16
 """Rows in one check: a line of the configuration has at most 64 words."""
@@ -27,9 +27,6 @@ HEAD = """defaults
   timeout server 3s
   timeout client 5s
   timeout check 5s
-frontend fe1
-  bind unix@{folder}/s
-  mode tcp
 """
 Hear = Callable[[socket.socket], bytes]
 
@@ -41,6 +38,11 @@ def _haproxy() -> None:
     told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
     if "version 2.6" not in told:
         pytest.skip(f"haproxy 2.6 is compared with, this is {told.splitlines()[0]}")
+
+
+def head(folder: Path) -> str:
+    """What stands ahead of the backends that are compared."""
+    return (HEAD + AROUND).format(folder=folder)
 
 
 def quoted(text: str) -> str:
@@ -99,16 +101,20 @@ def hear_stream(heard: bytes) -> Hear:
     return hear
 
 
-def hear_http(listener: socket.socket) -> bytes:
+def hear_http(heard: bytes) -> Hear:
     """Two connections: the second request holds what was found."""
-    while True:
-        taken, _peer = listener.accept()
-        with taken:
-            taken.settimeout(DEADLINE_S)
-            request = read_until(taken, b"\r\n\r\n")
-            taken.sendall(b"HTTP/1.1 200 OK\r\n\r\n" if END in request else HEARD["http"])
-            if END in request:
-                return request
+
+    def hear(listener: socket.socket) -> bytes:
+        while True:
+            taken, _peer = listener.accept()
+            with taken:
+                taken.settimeout(DEADLINE_S)
+                request = read_until(taken, b"\r\n\r\n")
+                taken.sendall(b"HTTP/1.1 200 OK\r\n\r\n" if END in request else heard)
+                if END in request:
+                    return request
+
+    return hear
 
 
 def read_until(taken: socket.socket, end: bytes) -> bytes:
@@ -122,7 +128,9 @@ def read_until(taken: socket.socket, end: bytes) -> bytes:
 RULES: dict[str, tuple[Callable[[list[Row]], Iterable[str]], Hear]] = {
     "format": (sending, hear_stream(b"")),
     "tcp": (answering, hear_stream(HEARD["tcp"])),
-    "http": (asking, hear_http),
+    "hello": (answering, hear_stream(HEARD["hello"])),
+    "http": (asking, hear_http(HEARD["http"])),
+    "more": (asking, hear_http(HEARD["more"])),
 }
 
 
@@ -174,7 +182,7 @@ def test_rows_that_are_written(tmp_path: Path) -> None:
     """Byte for byte."""
     made = parts()
     config = tmp_path / "c.cfg"
-    config.write_text(HEAD.format(folder=tmp_path) + "".join(part.section for part in made))
+    config.write_text(head(tmp_path) + "".join(part.section for part in made))
     with subprocess.Popen(
         ["haproxy", "-db", "-f", str(config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as program:
@@ -200,7 +208,7 @@ def test_rows_that_are_refused(tmp_path: Path) -> None:
 
 def not_refused(folder: Path, part: list[Row]) -> list[str]:
     """Texts for which haproxy has no alert."""
-    lines = [*HEAD.format(folder=folder).splitlines(), "backend be1", "option tcp-check", "tcp-check connect"]
+    lines = [*head(folder).splitlines(), "backend be1", "option tcp-check", "tcp-check connect"]
     first = len(lines) + 1
     for row in part:
         rule = "send-lf" if row.kind == "format" else "set-var(check.a)"
@@ -209,4 +217,7 @@ def not_refused(folder: Path, part: list[Row]) -> list[str]:
     config.write_text("\n".join([*lines, "server srv1 127.0.0.1:1 check"]) + "\n")
     told = subprocess.run(["haproxy", "-c", "-f", str(config)], capture_output=True, text=True, check=False).stderr
     alerts = {int(line) for line in re.findall(rf"\[ALERT\].*{config.name}:(\d+)\]", told)}
-    return [row.text for at, row in enumerate(part) if first + at not in alerts]
+    taken = [row for at, row in enumerate(part) if first + at not in alerts]
+    if len(part) > 1:  # names are looked for last, and only in a file that has no other fault
+        return [text for row in taken for text in not_refused(folder, [row])]
+    return [row.text for row in taken]

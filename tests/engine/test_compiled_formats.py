@@ -49,7 +49,6 @@ def test_environment() -> None:
             "%[str(a),digest(sm3)]",
             "'digest': the digest 'sm3' is not supported, these are: md5, sha1, sha224, sha256, sha384, sha512",
         ),
-        ("%[srv_is_up(b/s)]", "'srv_is_up(b/s)': only of the server that is checked"),
         ("%bi", "the log variable '%bi' is not supported"),
         ("%[str(a),set-var(check.a,ifmaybe)]", "set-var: unknown condition 'ifmaybe'"),
         (
@@ -91,6 +90,8 @@ def test_every_log_variable_runs(name: str) -> None:
 
 
 ARGUMENTS = {
+    "ipv4": ("10.0.0.1",),
+    "ipv6": ("::1",),
     "bool": ("1",),
     "srv_is_up": ("/",),
     "bin": ("00",),

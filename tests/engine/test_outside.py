@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import pytest
 import trio
 
@@ -133,7 +135,7 @@ def speak_h2(connection: socket.socket) -> None:
         h2.config.H2Configuration(client_side=False, header_encoding="latin-1", validate_inbound_headers=False)
     )
     h2_side.initiate_connection()
-    with suppress(ConnectionError):
+    with suppress(ConnectionError, h2.exceptions.ProtocolError):  # who says HTTP/1 gets nothing more
         connection.sendall(h2_side.data_to_send())
         while data := connection.recv(65536):
             for event in h2_side.receive_data(data):
@@ -181,6 +183,59 @@ def test_h2_that_the_alpn_of_the_server_chose_is_spoken_in_3_only() -> None:
         (modern,), (old,) = outcomes(text, "3"), outcomes(text, "2.6")
     assert (modern.status.name, modern.code) == ("L7OK", 200)
     assert old.status.name in ("L7RSP", "SOCKERR", "L7TOUT")  # it says HTTP/1 to a server that wants HTTP/2
+
+
+@pytest.mark.parametrize(
+    ("words", "header"),
+    [
+        ("check-send-proxy", rb"PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 (\d+) {port}\r\n"),
+        ("send-proxy", rb"PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 (\d+) {port}\r\n"),
+        ("send-proxy-v2", re.escape(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")),
+    ],
+)
+@pytest.mark.parametrize("secure", [False, True])
+def test_h2_behind_a_proxy_header(words: str, header: bytes, secure: bool) -> None:
+    """The header is said in clear text, ahead of the handshake."""
+    heard: list[bytes] = []
+    ends = b"\0" if "v2" in words else b"\n"
+
+    def speak(connection: socket.socket) -> None:
+        got = b""
+        while len(got) < 16 or (not got.endswith(ends) and len(got) < 108):
+            got += connection.recv(1)
+        heard.append(got)
+        if not secure:
+            speak_h2(connection)
+            return
+        with server_context(alpn=["h2"]).wrap_socket(connection, server_side=True) as inner:
+            speak_h2(inner)
+
+    tls_words = "check-ssl verify none check-alpn h2" if secure else "check-proto h2"
+    with serving(speak) as port:
+        (said,) = outcomes(config(OVER_H2, f"server s 127.0.0.1:{port} check inter 2s {words} {tls_words}"))
+        assert re.fullmatch(header.replace(b"{port}", b"%d" % port), heard[0])
+    assert (said.status.name, said.code) == ("L7OK", 200)
+
+
+def test_h2_behind_the_proxy_header_of_a_rule() -> None:
+    heard: list[bytes] = []
+
+    def speak(connection: socket.socket) -> None:
+        got = b""
+        while not got.endswith(b"\n"):
+            got += connection.recv(1)
+        heard.append(got)
+        speak_h2(connection)
+
+    with serving(speak) as port:
+        rules = (
+            "http-check connect proto h2 send-proxy",
+            "http-check send meth GET uri /",
+            "http-check expect status 200",
+        )
+        (said,) = outcomes(config(*rules, f"server s 127.0.0.1:{port} check inter 2s"))
+        assert re.fullmatch(rb"PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 (\d+) %d\r\n" % port, heard[0])
+    assert (said.status.name, said.code) == ("L7OK", 200)
 
 
 def test_each_connection_its_own_way() -> None:
@@ -246,7 +301,8 @@ def test_what_cannot_be_combined_is_told() -> None:
         (target,) = trio.run(targets_of, config(f"server s 127.0.0.1:80 check {words}"))
         return target.why_not
 
-    assert why("check-proto h2 check-send-proxy") == "HTTP/2 behind send-proxy or via-socks4 is not supported"
+    socks = "socks4 127.0.0.1:9 check-via-socks4"
+    assert why(f"check-proto h2 {socks}") == "HTTP/2 behind via-socks4 is not supported"
     assert why("check-proto h2 check-ssl") == tls.NO_CA_FILE
     assert "ciphersuites" in why("check-proto h2 check-ssl verify none ciphersuites TLS_AES_128_GCM_SHA256")
     assert "No such file" in why("check-proto h2 check-ssl verify required ca-file /no/such/file")

@@ -30,6 +30,19 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     assert (done.returncode, told) == (0, [])
 
 
+def test_the_agents_unit_has_no_privilege_and_its_socket_is_where_ctl_looks() -> None:
+    unit = (FOLDER / "risefall-agent.service").read_text()
+    for line in (
+        "Type=notify",
+        "DynamicUser=yes",
+        "CapabilityBoundingSet=",
+        "RuntimeDirectory=risefall",
+        "Environment=RISEFALL_AGENT_SOCKET=/run/risefall/agent.sock",
+    ):
+        assert f"\n{line}\n" in unit
+    assert "agent" in COMMANDS
+
+
 def test_the_service_starts_what_there_is() -> None:
     parser = configparser.RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment]

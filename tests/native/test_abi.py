@@ -14,7 +14,8 @@ from risefall.state.exchange import AdminWord, WeightKind
 from risefall.status import Status, Verdict
 
 STRUCTS = ("rf_span", "rf_op", "rf_format", "rf_transport_spec", "rf_spawn_order", "rf_rule", "rf_address", "rf_check", "rf_want", "rf_result", "rf_options", "rf_order",
-           "rf_event", "rf_record", "rf_histogram", "rf_statistics", "rf_play_act", "rf_play_tally")  # fmt: skip
+           "rf_event", "rf_record", "rf_histogram", "rf_statistics", "rf_play_act", "rf_play_tally", "rf_sim_latency", "rf_sim_stretch", "rf_sim_class", "rf_sim_check",
+           "rf_sim_event", "rf_sim_wire", "rf_sim_tally", "rf_sim_options")  # fmt: skip
 
 
 def test_the_abi_number() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from risefall.engine.play import ALL, OK, Act, Door, Listener, Player, Then, When, http_reply
+from risefall.engine.play import ALL, OK, Act, Door, Listener, Note, Player, Seen, Then, When, http_reply
 from risefall.errors import NativeError
 
 REQUEST = b"OPTIONS / HTTP/1.0\r\n\r\n"
@@ -292,3 +292,74 @@ def test_http_reply() -> None:
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nX: y\r\n\r\nno"
     )
     assert http_reply(204) == b"HTTP/1.1 204\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_latency_is_drawn_from_the_quantiles_told(player: Player) -> None:
+    """Answers wait one of the delays; with 30 and 60 ms none comes at once, and without any they do again."""
+    player.notes()
+    listener, port = player.listen("127.0.0.1", 0, OK)
+    player.latency(listener, [30_000, 60_000], seed=7)
+    for _ in range(12):
+        assert ask_once(port)
+    took = answered_ns(player, 12)
+    assert min(took) >= 28_000_000
+    assert any(one < 58_000_000 for one in took)
+    assert any(one >= 58_000_000 for one in took)
+    player.latency(listener, [])
+    assert ask_once(port)
+    assert answered_ns(player, 1)[0] < 28_000_000
+
+
+def answered_ns(player: Player, count: int) -> list[int]:
+    """How long the next answers took."""
+    took: list[int] = []
+
+    def enough() -> bool:
+        took.extend(note.took_ns for note in player.notes()[0] if note.seen is Seen.ANSWERED)
+        return len(took) >= count
+
+    eventually(enough)
+    return took
+
+
+def test_capacity_falls_under_load(player: Player) -> None:
+    """Requests at once are answered one after another, and each that waits makes the next one slower."""
+    player.notes()
+    listener, port = player.listen("127.0.0.1", 0, OK)
+    player.capacity(listener, 20_000, drop_pct=100)
+    socks = [dial(port) for _ in range(4)]
+    for sock in socks:
+        sock.sendall(REQUEST)
+    took = answered_ns(player, 4)
+    for sock in socks:
+        sock.close()
+    assert sorted(took) == took
+    assert took[0] >= 19_000_000
+    assert took[3] >= 150_000_000, "20 + 40 + 80 + 160 ms of service, less what passed between the requests"
+
+
+def test_notes_tell_what_was_seen_and_when(player: Player) -> None:
+    player.notes()
+    before = time.monotonic_ns()
+    listener, port = player.listen("127.0.0.1", 0, OK)
+    assert ask_once(port)
+    seen: list[Note] = []
+
+    def ended() -> bool:
+        seen.extend(player.notes()[0])
+        return any(note.seen is Seen.ENDED for note in seen)
+
+    eventually(ended)
+    assert [note.seen for note in seen] == [Seen.TURNED, Seen.ACCEPTED, Seen.ANSWERED, Seen.ENDED]
+    assert all(note.listener == listener for note in seen)
+    assert before <= seen[0].at_ns <= seen[1].at_ns <= seen[3].at_ns <= time.monotonic_ns()
+    assert seen[3].took_ns == seen[3].at_ns - seen[1].at_ns
+    player.door(listener, Door.REFUSE)
+    assert [note.seen for note in player.notes()[0]] == [Seen.TURNED]
+
+
+def test_too_many_delays_are_refused(player: Player) -> None:
+    with pytest.raises(NativeError):
+        player.latency(ALL, [1] * 5000)
+    with pytest.raises(NativeError):
+        player.capacity(Listener(7), 1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from risefall.engine._native import lib
 from risefall.engine.formats import Formats
 from risefall.engine.layout import NotChecked, Op
-from sample_kit import FACTS, HEARD, OUT_MAX, Row, compiled, evaluate, rows, written
+from sample_kit import HEARD, HTTP_KINDS, OUT_MAX, Row, compiled, evaluate, formats_of_rows, rows, texts_of, written
 
 ROWS_MIN = 600
 NOON_NS = 1_700_000_000_123_456_789
@@ -24,13 +24,13 @@ NOON_NS = 1_700_000_000_123_456_789
 
 def told(row: Row) -> bytes | None:
     """What we write for a row; None: refused."""
-    formats = Formats()
+    formats = formats_of_rows()
     try:
         ops = compiled(row, formats)
+        facts = texts_of(formats)
     except NotChecked:
         return None
-    facts = [FACTS[name] for name in formats.facts]
-    return evaluate(ops, HEARD[row.kind], http=row.kind == "http", facts=facts)[1]
+    return evaluate(ops, HEARD[row.kind], http=row.kind in HTTP_KINDS, facts=facts)[1]
 
 
 def test_every_recorded_row() -> None:

@@ -1,13 +1,11 @@
-"""All that decides what is said, in one place without clock, socket or disk: what a listener asks and what it reports.
+"""All that decides what is said, in one place without clock, socket or disk.
 
-A listener calls `choose` with what came in, `speak` for the line, sends it, and then `sent`. Whoever reads signals calls
-`put`, and `refresh` at its pace; whoever takes orders calls `give` and `release`. Two clocks are passed in: `now_ns`
-never goes back and is for readings; `wall_ns` survives reboots and is for orders and for who polls.
+Whoever reads signals calls `put`, and `refresh` at its pace; whoever takes orders calls `give` and `release`; whoever
+speaks asks for the `part` of a service. Two clocks are passed in: `now_ns` never goes back and is for readings;
+`wall_ns` survives reboots and is for orders.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import msgspec
 
@@ -15,20 +13,10 @@ from risefall.agent.leases import Book, Order, Slot
 from risefall.agent.reading import Reading, latest
 from risefall.agent.rules import ADMIN, Answer, Memory, Node, decide
 from risefall.agent.settings import Say, Service, Settings
-from risefall.agent.words import SERVING, Ledger, Part, render_line, resolve
+from risefall.agent.standing import Standing, standing_of
+from risefall.agent.words import Part, render_line, resolve
 
-TAG_MAX = 64
 CLOSING = "agent stops"
-
-
-class Spoken(msgspec.Struct, frozen=True):
-    """What is to be sent to a balancer; line None: nothing, the connection is just closed."""
-
-    service: str
-    balancer: str
-    line: bytes | None
-    word: str = ""
-    version: int = 0
 
 
 class Counter:
@@ -39,32 +27,29 @@ class Counter:
         self.readings: dict[str, Reading] = {}
         self.memory = Memory()
         self.answer = Answer(at_ns=started_ns, known=False, tree=Node("load and conditions", "-", "not read yet"))
-        self.version = 0
+        self.balancers = 0
+        self.version = 1
         """Of the orders; a balancer that was given an answer of this version knows them all."""
 
 
 class Desk:
-    """The services of an agent, its orders, and what each balancer was told."""
+    """The services of an agent and its orders."""
 
     def __init__(
         self,
         settings: Settings,
         book: Book,
-        ledger: Ledger,
         *,
         started_ns: int,
         boot_ns: int | None = None,
     ) -> None:
         self.settings = settings
         self.book = book
-        self.ledger = ledger
         self._started_ns = started_ns
         self._boot_ns = boot_ns
         self._counters = {name: Counter(service, started_ns) for name, service in settings.service.items()}
-        self._words = {(service.send or name): name for name, service in settings.service.items()}
         self.closing: Say | None = None
         """The word of an agent that is about to go."""
-        self._default = next((name for name, each in settings.service.items() if each.default), None)
 
     # --- readings and orders
 
@@ -73,7 +58,11 @@ class Desk:
         readings = self._counters[service].readings
         readings[signal] = latest(readings.get(signal), reading)
 
-    def refresh(self, service: str, now_ns: int, wall_ns: int) -> Answer:
+    def count(self, service: str, balancers: int) -> None:
+        """How many poll a service: they share its `maxconn:`."""
+        self._counters[service].balancers = balancers
+
+    def refresh(self, service: str, now_ns: int) -> Answer:
         """Decides anew what a service has to say."""
         counter = self._counters[service]
         counter.answer, counter.memory = decide(
@@ -83,7 +72,7 @@ class Desk:
             counter.memory,
             started_ns=self._started_ns,
             boot_ns=self._boot_ns,
-            balancers=len(self.ledger.seen(service, wall_ns, self.settings.agent.seen_ms)),
+            balancers=counter.balancers,
         )
         return counter.answer
 
@@ -105,36 +94,16 @@ class Desk:
                 self._counters[order.service].version += 1
         return ended
 
-    def waiting(self, service: str, wall_ns: int) -> list[str]:
-        """Balancers that poll a service and do not know its present orders yet."""
-        return self.ledger.waiting(service, self._counters[service].version, wall_ns, self.settings.agent.seen_ms)
+    def version(self, service: str) -> int:
+        """Of the orders on a service: another one whenever they have changed."""
+        return self._counters[service].version
 
     # --- answers
 
-    def choose(self, sent: bytes, source: str, only: Iterable[str] | None = None) -> tuple[str, str] | None:
-        """Whom a balancer asks for, and under which name it is remembered; None: there is no such service.
-
-        Args:
-            sent: what came in; its first word names the service, a second one tells apart several servers of one
-                HAProxy that poll the same service (`agent-send "app web-backend\\n"`): each is drained by itself.
-            source: the address it came from.
-            only: the services of the port it came to; None for all.
-        """
-        names = None if only is None else list(only)
-        words = sent.split(b"\n", 1)[0].decode("ascii", "replace").split()
-        name = self._words.get(words[0]) if words else None
-        if name is None or (names is not None and name not in names):
-            name = self._fallback(names)
-        if name is None:
-            return None
-        return name, f"{source} {words[1][:TAG_MAX]}" if len(words) > 1 else source
-
-    def _fallback(self, names: list[str] | None) -> str | None:
-        """The service for who asks for none: the only one of its port, else the default one."""
-        known = list(self._counters) if names is None else names
-        if len(known) == 1:
-            return known[0]
-        return self._default if self._default in known else None
+    def stale_at_ns(self, service: str) -> int:
+        """The last moment at which the numbers of the present answer may be said."""
+        counter = self._counters[service]
+        return counter.answer.at_ns + counter.service.stale_ms * 1_000_000
 
     def part(self, service: str, now_ns: int, wall_ns: int) -> Part | None:
         """What a service has to say now, to whomever; None is silence. An agent that is about to go says so first."""
@@ -147,22 +116,11 @@ class Desk:
             return msgspec.structs.replace(part, admin=self.closing.value, reason=CLOSING)
         return msgspec.structs.replace(part, health=self.closing.value, reason=CLOSING)
 
-    def speak(self, service: str, balancer: str, now_ns: int, wall_ns: int) -> Spoken:
-        """The line for a balancer. What it must hear taken back later is noted before it is sent."""
-        counter = self._counters[service]
-        part = self.part(service, now_ns, wall_ns)
-        if part is None:
-            return Spoken(service, balancer, None)
-        word = self.ledger.word(service, balancer, part.admin or SERVING)
-        self.ledger.before(service, balancer, word, counter.service.ready_polls, wall_ns)
-        return Spoken(service, balancer, render_line(part, word), word, counter.version)
+    # --- what others ask
 
-    def sent(self, spoken: Spoken, wall_ns: int) -> None:
-        """Notes that a line was sent whole."""
-        if spoken.line is not None:
-            self.ledger.after(spoken.service, spoken.balancer, spoken.word, wall_ns, spoken.version)
-
-    # --- what people ask
+    def standing(self, service: str, now_ns: int, wall_ns: int) -> Standing:
+        """How a service stands, for those who do not speak HAProxy's words."""
+        return standing_of(service, self.part(service, now_ns, wall_ns))
 
     def services(self) -> list[str]:
         return list(self._counters)

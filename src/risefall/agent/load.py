@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -19,7 +19,7 @@ from risefall.agent import settings as sheet
 from risefall.agent.sense import findings
 from risefall.agent.settings import Settings, Signal
 from risefall.agent.tables import Spot, Where, find_places, nearest_place, spelled
-from risefall.config.haproxy.units import TIME_HELP, time_ms
+from risefall.config.haproxy.units import TIME_HELP, long_ms, time_ms
 from risefall.config.text import Diagnostics, Wrong, decode, nearest
 from risefall.errors import ConfigError
 
@@ -40,6 +40,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 def load_settings(path: str) -> Settings:
     """The settings of a file. Raises ConfigError with all that is wrong in it."""
+    return parse_settings(read_text(path, "this is no agent.toml"), path)
+
+
+def read_text(path: str, too_long: str) -> str:
+    """A file's text. Raises ConfigError where it cannot be read, or is longer than such a file can be."""
     try:
         with open(path, "rb") as file:
             data = file.read(BYTES_MAX + 1)
@@ -48,12 +53,21 @@ def load_settings(path: str) -> Settings:
             f"{path}: error: cannot be read: {error.strerror}\n  help: check the path and its permissions"
         ) from error
     if len(data) > BYTES_MAX:
-        raise ConfigError(f"{path}: error: longer than {BYTES_MAX} bytes\n  help: this is no agent.toml")
-    return parse_settings(decode(data, path), path)
+        raise ConfigError(f"{path}: error: longer than {BYTES_MAX} bytes\n  help: {too_long}")
+    return decode(data, path)
 
 
 def parse_settings(text: str, name: str = "agent.toml") -> Settings:
     """The settings of a text. Raises ConfigError with all that is wrong in it, in the order of its lines."""
+    made: Settings = parse_struct(text, name, Settings, findings)
+    return named(made)
+
+
+def parse_struct(text: str, name: str, kind: type[msgspec.Struct], look: Callable[[Any], Iterable[Any]]) -> Any:
+    """A TOML text as a struct. Raises ConfigError with all that is wrong in it, in the order of its lines.
+
+    look: what only several values together can get wrong: where, message and next step of each.
+    """
     text = text.replace("\r\n", "\n")
     lines = text.split("\n")
     notes = Diagnostics()
@@ -74,12 +88,12 @@ def parse_settings(text: str, name: str = "agent.toml") -> Settings:
         raise AssertionError("an error was noted") from error
     places = find_places(text)
     wrong: list[Finding] = []
-    clean = walk(raw, Settings, (), wrong)
+    clean = walk(raw, kind, (), wrong)
     if not wrong:
-        made = msgspec.convert(clean, Settings)
-        wrong = [Finding(*finding) for finding in findings(made)]
+        made = msgspec.convert(clean, kind)
+        wrong = [Finding(*finding) for finding in look(made)]
         if not wrong:
-            return named(made)
+            return made
     for finding in wrong:
         key = spelled(finding.where)
         note(
@@ -135,9 +149,10 @@ def without_none(kind: Any) -> list[Any]:
 
 
 def element(kind: Any) -> Any:
-    """The struct that a tuple is made of, or nothing: other lists are converted whole."""
+    """The struct or the time that a tuple is made of, or nothing: other lists are converted whole."""
     inner = get_args(kind)[0]
-    whole = inner is sheet.AnySignal or (isinstance(inner, type) and issubclass(inner, msgspec.Struct))
+    timed = any((note.extra or {}).get("unit") for note in bare(inner)[1])
+    whole = timed or inner is sheet.AnySignal or (isinstance(inner, type) and issubclass(inner, msgspec.Struct))
     return inner if whole else None
 
 
@@ -181,9 +196,10 @@ def walk_struct(raw: Any, kind: type[msgspec.Struct], where: Where, wrong: list[
 
 def walk_value(raw: Any, kind: Any, notes: list[msgspec.Meta], where: Where, wrong: list[Finding]) -> Any:
     """One value: a time with its unit, or what msgspec makes of it."""
-    if any((note.extra or {}).get("unit") == "ms" for note in notes) and isinstance(raw, str):
+    units = {(note.extra or {}).get("unit") for note in notes}
+    if units & {"ms", "long ms"} and isinstance(raw, str):
         try:
-            value, rest = time_ms(raw)
+            value, rest = time_ms(raw) if "ms" in units else (long_ms(raw), "")
         except (ValueError, OverflowError):
             value, rest = 0, raw
         if rest:

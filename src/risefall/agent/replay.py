@@ -14,12 +14,11 @@ import msgspec
 from risefall.agent.reading import Reading, latest
 from risefall.agent.rules import Memory, decide
 from risefall.agent.settings import Service
-from risefall.agent.words import SERVING, Ledger, render_line, resolve
+from risefall.agent.words import READY, SERVING, render_line, resolve
 from risefall.config.text import nearest
 from risefall.errors import ConfigError
 
 SECOND_NS = 1_000_000_000
-ME = "replay"
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -91,7 +90,7 @@ def reading(at_ns: int, field: str) -> Reading:
 
 def replay(service: Service, samples: Iterable[Sample], *, balancers: int = 1) -> Iterator[Row]:
     """What would have been said at each sample, to one balancer that polls then."""
-    memory, ledger = Memory(), Ledger()
+    memory, before = Memory(), SERVING
     readings: dict[str, Reading] = {}
     started: int | None = None
     for sample in samples:
@@ -104,10 +103,9 @@ def replay(service: Service, samples: Iterable[Sample], *, balancers: int = 1) -
         part = resolve(service, answer, (), sample.at_ns)
         line = ""
         if part is not None:
-            word = ledger.word("", ME, part.admin or SERVING)
-            ledger.before("", ME, word, service.ready_polls, sample.at_ns)
-            ledger.after("", ME, word, sample.at_ns)
-            line = render_line(part, word).decode("ascii").rstrip("\n")
+            admin = part.admin or SERVING
+            word = READY if before != SERVING and admin == SERVING else admin
+            line, before = render_line(part, word).decode("ascii").rstrip("\n"), admin
         values = {key: each.value for key, each in readings.items() if each.value is not None}
         yield Row(
             sample.at_ns / SECOND_NS,

@@ -103,7 +103,7 @@ def decide(
     """
     elapsed = 0 if memory.at_ns is None else max(0, now_ns - memory.at_ns)
     at_ns, known = age(service, readings, started_ns, now_ns)
-    weight, memory, tree = weigh(service, readings, now_ns, elapsed, memory, boot_ns)
+    weight, memory, tree = weigh(service, readings, now_ns, elapsed, memory, boot_ns, begun=known)
     maxconn: int | None = None
     limits: tuple[Node, ...] = ()
     if service.maxconn is not None:
@@ -155,9 +155,20 @@ def usable(signal: Signal, reading: Reading | None, now_ns: int, stale_ms: int) 
 
 
 def weigh(
-    service: Service, readings: Readings, now_ns: int, elapsed_ns: int, memory: Memory, boot_ns: int | None
+    service: Service,
+    readings: Readings,
+    now_ns: int,
+    elapsed_ns: int,
+    memory: Memory,
+    boot_ns: int | None,
+    *,
+    begun: bool,
 ) -> tuple[int, Memory, Node]:
-    """The weight in whole per cents, what is remembered of it, and how it came about."""
+    """The weight in whole per cents, what is remembered of it, and how it came about.
+
+    begun: all numbers are there. Before that nothing is said, and nothing may be remembered: the first weight is that of the
+    first numbers, and no way down to it from full.
+    """
     asked: list[tuple[float, float]] = []
     inner: list[Node] = []
     for signal in service.signal:
@@ -172,7 +183,8 @@ def weigh(
         asked.append((weight, signal.share))
         inner.append(Node(signal.name, f"{weight:.1f}%", told(reading, now_ns)))
     floor = float(service.floor_pct)
-    nothing = not asked and any(signal.curve for signal in service.signal) and memory.smooth is not None
+    curved = any(signal.curve for signal in service.signal)
+    nothing = not asked and curved and memory.smooth is not None
     raw = memory.smooth if nothing and memory.smooth is not None else curves.combined(service.combine, asked)
     smooth = curves.smoothed(memory.smooth, raw, elapsed_ns, service.smooth_ms)
     wanted = max(floor, min(curves.FULL_PCT, smooth))
@@ -180,7 +192,8 @@ def weigh(
     said = curves.stepped(memory.said, aim, elapsed_ns, service.step_pct)
     top = curves.FULL_PCT if boot_ns is None else curves.ramp(now_ns - boot_ns, service.slow_start_ms, floor)
     said = max(floor, min(said, top))
-    memory = msgspec.structs.replace(memory, asked=raw, smooth=smooth, aim=aim, said=said)
+    if memory.smooth is not None or (begun and (asked or not curved)):
+        memory = msgspec.structs.replace(memory, asked=raw, smooth=smooth, aim=aim, said=said)
     nodes = [
         Node("asked for", f"{raw:.1f}%", f"{service.combine.value} of {len(asked)}", tuple(inner)),
         Node("smoothed", f"{smooth:.1f}%", f"time constant {service.smooth_ms} ms"),

@@ -13,13 +13,22 @@ from risefall.config.text import nearest
 Found = tuple[Where, str, str]
 LOAD_MINUTES = (1, 5, 15)
 PSI_SECONDS = (10, 60, 300)
+MOST = {"services": 64, "addresses": 64, "networks": 256}
+"""What the answerer has room for (native/answer.h)."""
 
 
 def findings(settings: Settings) -> Iterator[Found]:
     """Key, message and next step of everything that is wrong."""
     agent = settings.agent
+    addresses = {*agent.listen, *(text for service in settings.service.values() for text in service.listen)}
+    sizes = {"services": len(settings.service), "addresses": len(addresses), "networks": len(agent.allow)}
+    for what, size in sizes.items():
+        if size > MOST[what]:
+            yield ("agent",), f"{size} {what}, at most {MOST[what]} are possible", "run a second agent for the others"
     for index, text in enumerate(agent.listen):
         yield from check_listen(("agent", "listen", index), text)
+    if agent.http:
+        yield from check_listen(("agent", "http"), agent.http)
     for index, text in enumerate(agent.allow):
         yield from check_network(("agent", "allow", index), text)
     yield from check_words(settings)

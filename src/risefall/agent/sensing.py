@@ -81,13 +81,13 @@ class Sensor:
         return Reading(at_ns, float(self._health >= signal.rise), "", text)
 
 
-async def follow(desk: Desk, service: str, sensor: Sensor) -> None:
-    """Reads one signal for ever. Due times do not drift; those that passed meanwhile are left out."""
+async def follow(desk: Desk, service: str, sensor: Sensor, refresh: Callable[[str], None]) -> None:
+    """Reads one signal for ever, and has its service's answer decided anew. Due times do not drift; those that passed meanwhile are left out."""
     every = sensor.signal.every_ms / 1000
     due = trio.current_time()
     while True:
         desk.put(service, sensor.signal.name, await sensor.read())
-        desk.refresh(service, time.monotonic_ns(), time.time_ns())
+        refresh(service)
         due += every * max(1, -(-(trio.current_time() - due) // every))
         await trio.sleep_until(due)
 
@@ -103,7 +103,7 @@ async def look_once(desk: Desk, sensors: dict[str, list[Sensor]]) -> None:
             for sensor in several:
                 nursery.start_soon(one, service, sensor)
     for service in sensors:
-        desk.refresh(service, time.monotonic_ns(), time.time_ns())
+        desk.refresh(service, time.monotonic_ns())
 
 
 def make_sensors(desk: Desk, machine: Machine, engine: Engine | None) -> dict[str, list[Sensor]]:

@@ -2,125 +2,97 @@
 
 from __future__ import annotations
 
-import os
+import ipaddress
+import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import trio
 
+from risefall.agent.control import Control, control_socket, serve_control
 from risefall.agent.desk import Desk
-from risefall.agent.keep import read_kept, write_kept
-from risefall.agent.leases import Book, Order
-from risefall.agent.listener import Gate, Port, Statistics, open_ports
+from risefall.agent.keeping import Keeper
+from risefall.agent.listener import TEXT_WAIT_MS, Port, open_listener, ports_of
 from risefall.agent.machine import Machine, boot_ns
 from risefall.agent.sensing import Engine, Sensor, follow, make_sensors
 from risefall.agent.settings import Settings
-from risefall.agent.words import Ledger, Told
-from risefall.errors import StartError
+from risefall.agent.standing import Standing
+from risefall.agent.track_file import TrackFile
+from risefall.agent.voice import Kept, Voice
+from risefall.agent.wire import Ask, Do
+from risefall.engine.answerer import Answerer, Counts
 
 TICK_S = 1.0
-"""How often answers are decided anew and leases looked at, beside what readings cause."""
-ORDERS_FILE = "orders.json"
-TOLD_FILE = "told.json"
+"""How often answers are decided anew and who polls is counted, beside what readings and orders cause."""
+LAST_WRITE_S = 2.0
 Log = Callable[[str], None]
-
-
-class Keeper:
-    """The two files in the state folder, written in a thread whenever what they hold has changed."""
-
-    def __init__(self, folder: str | None, log: Log) -> None:
-        self._folder = folder
-        self._log = log
-        self._wake = trio.Event()
-        self._orders: list[Order] = []
-        self._failed = ""
-
-    def read(self) -> tuple[Book, Ledger]:
-        """What an earlier agent left. Raises StartError when it cannot be known."""
-        if self._folder is None:
-            return Book(), Ledger()
-        try:
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            orders, first = read_kept(f"{self._folder}/{ORDERS_FILE}", list[Order])
-            told, second = read_kept(f"{self._folder}/{TOLD_FILE}", list[Told])
-        except OSError as error:
-            raise StartError(f"{error.filename or self._folder}: {error.strerror}: orders cannot be kept") from error
-        for warning in (first, second):
-            if warning:
-                self._log(f"warning: {warning}")
-        self._orders = orders or []
-        return Book(self._orders), Ledger(told or [])
-
-    def wake(self) -> None:
-        """Something may have changed."""
-        self._wake.set()
-
-    async def run(self, desk: Desk) -> None:
-        """Writes for ever. A disk that is full is told once, and tried again at the next change."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            await self.write(desk)
-
-    async def write(self, desk: Desk) -> None:
-        """Writes what has changed since the last time."""
-        orders = desk.book.orders()
-        changed, desk.ledger.changed = desk.ledger.changed, False
-        if self._folder is None or (orders == self._orders and not changed):
-            return
-        told = desk.ledger.kept()
-        try:
-            if orders != self._orders:
-                await trio.to_thread.run_sync(write_kept, f"{self._folder}/{ORDERS_FILE}", orders)
-                self._orders = orders
-            if changed:
-                await trio.to_thread.run_sync(write_kept, f"{self._folder}/{TOLD_FILE}", told)
-            self._failed = ""
-        except OSError as error:
-            desk.ledger.changed = desk.ledger.changed or changed
-            said = f"warning: orders are not kept: {error.filename or self._folder}: {error.strerror}"
-            if said != self._failed:
-                self._log(said)
-            self._failed = said
 
 
 class Service:
     """An agent from its settings on."""
 
-    def __init__(self, settings: Settings, machine: Machine, engine: Engine | None, log: Log) -> None:
+    def __init__(
+        self, settings: Settings, machine: Machine, engine: Engine | None, log: Log, *, usual_socket: str = ""
+    ) -> None:
+        """usual_socket: for orders where the settings name none; "" for none. One that cannot be had is told.
+
+        Raises: StartError when what an earlier agent has left cannot be read.
+        """
         self.settings = settings
-        self.statistics = Statistics()
+        self._usual_socket = usual_socket
+        self.voice: Voice
         self._log = log
         self._keeper = Keeper(settings.agent.state_dir, log)
-        book, ledger = self._keeper.read()
-        self.desk = Desk(settings, book, ledger, started_ns=time.monotonic_ns(), boot_ns=boot_ns(machine))
+        book, self._told = self._keeper.read()
+        self.desk = Desk(settings, book, started_ns=time.monotonic_ns(), boot_ns=boot_ns(machine))
         self.sensors: dict[str, list[Sensor]] = make_sensors(self.desk, machine, engine)
-        agent = settings.agent
-        self._gate = Gate(agent.allow, agent.connections_per_source, agent.connections)
+        self._answerer: Answerer
+        self._changed = trio.Event()
         self._stopping = trio.Event()
+        self._standings: dict[str, Standing] = {}
+        self._followers: list[Callable[[Standing], None]] = []
+        self._files = [
+            self._track(name, service.track_file) for name, service in settings.service.items() if service.track_file
+        ]
+        self.http_address: tuple[str, int] | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serves until `stop` was called and the last words were said. Tells the addresses once it listens."""
-        ports = await self._open()
-        addresses = [listener.socket.getsockname()[:2] for listener, _ in ports]
-        try:
-            async with trio.open_nursery() as nursery:
-                for service, sensors in self.sensors.items():
-                    for sensor in sensors:
-                        nursery.start_soon(follow, self.desk, service, sensor)
-                for listener, port in ports:
-                    nursery.start_soon(self._serve, listener, port)
-                nursery.start_soon(self._tick)
-                nursery.start_soon(self._keeper.run, self.desk)
-                task_status.started(addresses)
-                await self._stopping.wait()
-                if self.settings.agent.shutdown_ms:
-                    await trio.sleep(self.settings.agent.shutdown_ms / 1000)
-                nursery.cancel_scope.cancel()
-        finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(2):
-                await self._keeper.write(self.desk)
+        """Serves until `stop` was called and the last words were said. Tells the addresses once it listens.
+
+        Raises: StartError for an address that cannot be had; NativeError when there is no room for the answerer.
+        """
+        with self._speaking() as addresses, self._surfaces() as (control, web):
+            try:
+                async with trio.open_nursery() as nursery:
+                    if control is not None:
+                        nursery.start_soon(serve_control, control, self._control(addresses).answer)
+                    if web is not None:
+                        self._serve_web(nursery, web, addresses)
+                    for file in self._files:
+                        nursery.start_soon(file.run)
+                    for service, sensors in self.sensors.items():
+                        for sensor in sensors:
+                            nursery.start_soon(follow, self.desk, service, sensor, self.refresh)
+                    nursery.start_soon(self._tick)
+                    nursery.start_soon(self._listen_to_answerer)
+                    nursery.start_soon(self._keeper.run, self.desk.book.orders, self._kept)
+                    task_status.started(addresses)
+                    await self._stopping.wait()
+                    if self.settings.agent.shutdown_ms:
+                        await trio.sleep(self.settings.agent.shutdown_ms / 1000)
+                    nursery.cancel_scope.cancel()
+            finally:
+                with trio.CancelScope(shield=True), trio.move_on_after(LAST_WRITE_S):
+                    await self._keeper.write(self.desk.book.orders(), self._kept(), last=True)
+
+    # --- what others ask of it
+
+    def follow_standings(self, follower: Callable[[Standing], None]) -> None:
+        """Calls with each service's standing now and at each change (good, weight, state, reason). It must not block."""
+        self._followers.append(follower)
+        for standing in self._standings.values():
+            follower(standing)
 
     @property
     def stopped(self) -> bool:
@@ -130,48 +102,150 @@ class Service:
         """From now on the last word is said, for as long as the settings have it."""
         if self.settings.agent.shutdown_ms:
             self.desk.closing = self.settings.agent.shutdown
+            self.freshen_all()
         self._stopping.set()
 
-    async def _open(self) -> list[tuple[trio.SocketListener, Port]]:
-        """All listeners, or none. Raises StartError."""
-        opened: list[tuple[trio.SocketListener, Port]] = []
-        try:
-            for listen, port in self._ports():
-                opened.extend([(listener, port) for listener in await open_ports(listen)])
-        except StartError:
-            for listener, _ in opened:
-                listener.socket.close()
-            raise
-        return opened
+    def counts(self) -> Counts:
+        """What the answerer has done."""
+        return self._answerer.counts()
 
-    def _ports(self) -> list[tuple[tuple[str, ...], Port]]:
-        """Addresses and who answers there: the agent's for all services that have none of their own."""
-        shared = [name for name, each in self.settings.service.items() if not each.listen]
-        groups = [(self.settings.agent.listen, shared)] if shared else []
-        own: dict[str, list[str]] = {}
-        for name, each in self.settings.service.items():
-            for text in each.listen:
-                own.setdefault(text, []).append(name)
-        groups += [((text,), names) for text, names in own.items()]
-        return [
-            (listen, Port(self.desk, names, self._gate, self.statistics, self._changed)) for listen, names in groups
-        ]
+    def refresh(self, name: str) -> None:
+        """Decides anew what a service says, and says it."""
+        self.desk.refresh(name, time.monotonic_ns())
+        self._say(name)
 
-    def _changed(self) -> None:
-        if self.desk.ledger.changed:
-            self._keeper.wake()
+    def freshen_all(self) -> None:
+        """Says what has changed beside the readings: orders, or the end."""
+        for name in self.desk.services():
+            self._say(name)
 
-    async def _serve(self, listener: trio.SocketListener, port: Port) -> None:
-        """Accepts for ever; trio itself waits a little when descriptors run out."""
-        with suppress(trio.ClosedResourceError):
-            await trio.serve_listeners(port.answer, [listener])
+    def ordered(self) -> None:
+        """An order came or went: it counts from the next answer on, and a lease that ends sooner is waited for."""
+        self.freshen_all()
+        self._keeper.wake()
+        self._changed.set()
+
+    # --- its own
+
+    def _say(self, name: str) -> None:
+        """A service's present words, to balancers and to whoever follows."""
+        now_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        self.voice.freshen(name, now_ns, wall_ns)
+        standing = self.desk.standing(name, now_ns, wall_ns)
+        if standing != self._standings.get(name):
+            self._standings[name] = standing
+            for follower in self._followers:
+                follower(standing)
+
+    def _track(self, name: str, path: str) -> TrackFile:
+        """A file that follows a service."""
+        file = TrackFile(self.settings.service[name], path, self._log)
+
+        def follow_it(standing: Standing) -> None:
+            if standing.service == name:
+                file.put(standing)
+
+        self.follow_standings(follow_it)
+        return file
+
+    @contextmanager
+    def _surfaces(self) -> Iterator[tuple[socket.socket | None, socket.socket | None]]:
+        """The sockets of the operator and of HTTP, where there are any."""
+        path = self.settings.agent.socket
+        with ExitStack() as opened:
+            control = None
+            if where := path or self._usual_socket:
+                required = path is not None
+                control = opened.enter_context(control_socket(where, required=required, log=self._log))
+            web = opened.enter_context(open_listener(self.settings.agent.http)) if self.settings.agent.http else None
+            yield control, web
+
+    def _control(self, addresses: list[tuple[str, int]]) -> Control:
+        """What operators may ask."""
+        ports: dict[str, tuple[tuple[int, ...], bool]] = {}
+        for (_, number), port in zip(addresses, ports_of(self.settings), strict=True):
+            for name in port.services:
+                before, alone = ports.get(name, ((), True))
+                ports[name] = ((*before, number), alone and len(port.services) == 1)
+        return Control(
+            self.desk,
+            self.voice,
+            ports,
+            now_ns=time.monotonic_ns,
+            wall_ns=time.time_ns,
+            ordered=self.ordered,
+            log=self._log,
+        )
+
+    def _serve_web(self, nursery: trio.Nursery, opened: socket.socket, addresses: list[tuple[str, int]]) -> None:
+        """The pages. Their modules are wanted here alone."""
+        from risefall.agent.metrics import render_metrics
+        from risefall.agent.web import Site, serve_web
+
+        control = self._control(addresses)
+        services = self.settings.service
+        default = next((name for name in services if services[name].default or len(services) == 1), "")
+        site = Site(
+            lambda: [self.desk.standing(name, time.monotonic_ns(), time.time_ns()) for name in services],
+            lambda: render_metrics(control.answer(Ask(do=Do.SHOW), 0), self.counts()),
+            default,
+        )
+        self.http_address = opened.getsockname()[:2]
+        allow = [ipaddress.ip_network(text) for text in self.settings.agent.allow]
+        nursery.start_soon(serve_web, opened, site, allow)
+
+    @contextmanager
+    def _speaking(self) -> Iterator[list[tuple[str, int]]]:
+        """The answerer on all its ports, or on none; their addresses."""
+        agent = self.settings.agent
+        with ExitStack() as opened:
+            ports = [(opened.enter_context(open_listener(port.listen)), port) for port in ports_of(self.settings)]
+            self._answerer = opened.enter_context(
+                Answerer(
+                    connections_max=agent.connections,
+                    per_source_max=agent.connections_per_source,
+                    text_ms=agent.send_ms or TEXT_WAIT_MS,
+                    linger_ms=agent.deadline_ms,
+                )
+            )
+            self.voice = Voice(self.desk, self._answerer)
+            self.voice.remember(self._told, time.monotonic_ns(), time.time_ns())
+            for text in agent.allow:
+                self._answerer.allow(ipaddress.ip_network(text))
+            for name, service in self.settings.service.items():
+                self._answerer.name(service.send or name, self.voice.number(name))
+            self.freshen_all()
+            addresses = [listener.getsockname()[:2] for listener, _ in ports]
+            for listener, port in ports:
+                self._listen(listener, port)
+            yield addresses
+
+    def _listen(self, listener: socket.socket, port: Port) -> None:
+        fallback = None if port.fallback is None else self.voice.number(port.fallback)
+        services = map(self.voice.number, port.services)
+        self._answerer.listen(listener, services, fallback, by_text=port.by_text(self.settings))
+
+    def _kept(self) -> list[Kept]:
+        return self.voice.kept(time.monotonic_ns(), time.time_ns())
+
+    async def _listen_to_answerer(self) -> None:
+        """What balancers were told is in the file within moments."""
+        while True:
+            await trio.lowlevel.wait_readable(self._answerer.fileno())
+            if self.voice.drain():
+                self._keeper.wake()
 
     async def _tick(self) -> None:
         """Ends leases on time and keeps answers moving where no reading does."""
         while True:
             for order in self.desk.expire(time.time_ns()):
                 self._log(f"{order.service}: '{order.word.value}' has ended by its lease")
+            self.voice.count(time.monotonic_ns())
             for name in self.desk.services():
-                self.desk.refresh(name, time.monotonic_ns(), time.time_ns())
+                self.refresh(name)
             self._keeper.wake()
-            await trio.sleep(TICK_S)
+            end_ns = self.desk.book.next_end_ns()
+            left_s = TICK_S if end_ns is None else (end_ns - time.time_ns()) / 1e9
+            with trio.move_on_after(min(TICK_S, max(0.0, left_s))):
+                await self._changed.wait()
+            self._changed = trio.Event()

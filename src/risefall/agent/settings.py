@@ -274,6 +274,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     slow_start_ms: Span = field(default=0, name="slow_start")
     stale_ms: Limit = field(default=10_000, name="stale")
     stale_word: Safe = Safe.DOWN
+    track_file: Path | None = None
+    track_down: Annotated[int, Meta(ge=-254, le=254, description="write -254 to 254; -254 is FAULT for keepalived")] = 0
+    """What stands in the file while the service is not good."""
     ready_polls: Annotated[
         int, Meta(ge=1, le=1000, description="servers of one balancer that poll this service under one name")
     ] = 1
@@ -294,13 +297,13 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     )
     """How long what HAProxy sends is waited for; None: 200 ms on a port of several services, else not at all."""
     deadline_ms: Limit = field(default=2000, name="deadline")
-    send_bytes_max: Annotated[int, Meta(ge=16, le=65536, description="write 16 to 65536 bytes")] = field(
-        default=256, name="send_bytes"
-    )
     seen_ms: Pace = field(default=60_000, name="seen")
     shutdown: Say = Say.DRAIN
     shutdown_ms: Span = field(default=0, name="shutdown_for")
     state_dir: Path | None = None
+    socket: Path | None = None
+    """Of `risefall ctl`; None: where it looks by itself, if that can be had."""
+    http: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import click
 import msgspec
@@ -21,7 +22,10 @@ from risefall.agent.replay import parse_trace, replay, write_rows
 from risefall.agent.sensing import look_once, make_sensors
 from risefall.agent.service import Service
 from risefall.agent.settings import Settings, plain_settings
-from risefall.agent.words import Ledger
+from risefall.agent.standing import UNKNOWN, Standing
+from risefall.agent.wire import usual_agent_socket
+from risefall.daemon.notify import Notifier, take_environment
+from risefall.daemon.tracked import Board, Kind, open_board, track_path
 from risefall.errors import ConfigError, StartError
 
 
@@ -57,7 +61,7 @@ async def explain(settings: Settings) -> str:
     """Reads every signal once and prints what each service would say, and why."""
     from risefall.cli.agent_checks import make_engine
 
-    desk = Desk(settings, Book(), Ledger(), started_ns=time.monotonic_ns())
+    desk = Desk(settings, Book(), started_ns=time.monotonic_ns())
     await look_once(desk, make_sensors(desk, this_machine(), make_engine(settings)))
     return "\n".join(render_tree(desk.explain(name, time.monotonic_ns(), time.time_ns())) for name in desk.services())
 
@@ -81,7 +85,8 @@ async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, and then for as long as the last word is to be said."""
     from risefall.cli.agent_checks import make_engine
 
-    service = Service(settings, this_machine(), make_engine(settings), tell)
+    notifier = Notifier(take_environment(os.environ, os.getpid()).notify)
+    service = Service(settings, this_machine(), make_engine(settings), tell, usual_socket=usual_agent_socket())
     if settings.agent.state_dir is None:
         tell("note: no state folder: what was ordered and told is forgotten at the end; set agent.state_dir")
 
@@ -92,13 +97,41 @@ async def serve(settings: Settings) -> None:
                 if service.stopped:
                     scope.cancel()
                 service.stop()
+                notifier.tell("STOPPING=1", f"STATUS=says its last word for {settings.agent.shutdown_ms / 1000:g} s")
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_signal, nursery.cancel_scope)
-        async with trio.open_nursery() as inner:
-            addresses = await inner.start(service.run)
-            tell(f"answering on {', '.join(spelled(address) for address in addresses)}")
-        nursery.cancel_scope.cancel()
+    with ExitStack() as opened:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_signal, nursery.cancel_scope)
+            async with trio.open_nursery() as inner:
+                addresses = await inner.start(service.run)
+                nursery.start_soon(opened.enter_context(board_of(settings, service)).run)
+                where = ", ".join(spelled(address) for address in addresses)
+                if service.http_address is not None:
+                    tell(f"pages on http://{spelled(service.http_address)}/")
+                tell(f"answering on {where}")
+                notifier.tell("READY=1", f"STATUS=answering on {where}")
+            nursery.cancel_scope.cancel()
+    notifier.close()
+
+
+@contextmanager
+def board_of(settings: Settings, service: Service) -> Iterator[Board]:
+    """Where `risefall-track agent SERVICE` asks: beside the control socket. One that cannot be had is told."""
+    control = usual_agent_socket() if settings.agent.socket is None else settings.agent.socket
+    with ExitStack() as opened:
+        try:
+            board = opened.enter_context(open_board(track_path(control)))
+        except StartError as error:
+            tell(f"note: risefall-track cannot ask here: {error}")
+            board = opened.enter_context(open_board(""))
+
+        def show(standing: Standing) -> None:
+            good = None if standing.state == UNKNOWN else standing.good
+            board.publish(Kind.AGENT, standing.service, good, standing.weight_pct, standing.reason or standing.line)
+
+        service.follow_standings(show)
+        board.complete(Kind.AGENT)
+        yield board
 
 
 def spelled(address: Sequence[str | int]) -> str:

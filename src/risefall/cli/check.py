@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from functools import partial
 
 import click
 import msgspec
@@ -15,11 +16,14 @@ from risefall.cli.loading import load
 from risefall.cli.options import config_options, json_option
 from risefall.config.haproxy.plan import Loaded
 from risefall.config.text import encodable
+from risefall.daemon.assemble import Seed
+from risefall.engine.around import Around
 from risefall.engine.names import resolve
 from risefall.engine.native import now_ns
 from risefall.engine.once import Once, check_once
 from risefall.engine.targets import Target, TargetBuilder
 from risefall.state.exchange import CheckResult
+from risefall.state.monitor import number_of
 from risefall.status import Verdict
 
 
@@ -102,11 +106,25 @@ def exit_code(rows: list[Row]) -> int:
 async def check_all(loaded: Loaded, slots: int) -> list[Once]:
     """Checks every server of a configuration once. slots: 0 for as many as descriptors allow."""
     found = await resolve(loaded.addresses())
-    builder = TargetBuilder(loaded.config, loaded.dialect, found, node=socket.gethostname())
+    around = Around(loaded.config)
+    builder = TargetBuilder(loaded.config, loaded.dialect, found, node=socket.gethostname(), around=around)
     targets = builder.build(loaded.planned, now_ns=now_ns())
+    tell_start(loaded, targets)
     return await check_once(
         targets, slots=slots, bufsize=loaded.config.global_.bufsize, groups=len(loaded.config.proxies) or 1
     )
+
+
+def tell_start(loaded: Loaded, targets: list[Target]) -> None:
+    """Gives the checks that read facts of servers those of the start."""
+    if not any(target.reads for target in targets):
+        return
+    fleet = Seed(loaded.config, targets, loaded.dialect, 0).grow()
+    for target in targets:
+        if target.health is not None and target.reads and target.retell is not None and target.address is not None:
+            program, spec = target.health
+            site, _process = target.retell(target.address, partial(number_of, fleet))
+            target.health = program, msgspec.structs.replace(spec, site=site)
 
 
 @click.command("check")

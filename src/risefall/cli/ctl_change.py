@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import click
 import msgspec
 
+from risefall.agent.wire import Do
+from risefall.cli.ctl_agent import agent_options, for_agent, give, wish_of
 from risefall.cli.ctl_peers import (
     DONE,
     LOST,
@@ -18,6 +21,7 @@ from risefall.cli.ctl_peers import (
     dry_run_option,
     label,
     names_argument,
+    names_or_services_argument,
     socket_option,
     targets_of,
     tell,
@@ -129,18 +133,33 @@ def change(
 # --- the subcommands --------------------------------------------------------------------------------------
 
 
-def _state_command(name: str, word: str, text: str, *, ends_service: bool) -> click.Command:
+SERVICE_TEXT = (
+    "A NAME without a / is a service of the agent on this machine, which tells it to every balancer that asks."
+)
+
+
+def _state_command(name: str, word: str, text: str, example: str, *, ends_service: bool) -> click.Command:
     """`drain`, `maint` and `ready` differ in a word."""
 
-    @click.command(name, help=f"{text}\n\n\b\nExample:\n  risefall ctl {name} app/ap01")
-    @names_argument
+    @click.command(name, help=f"{text}\n\n{SERVICE_TEXT}\n\n\b\nExample:\n  risefall ctl {name} app/ap01\n  {example}")
+    @names_or_services_argument
+    @agent_options
     @socket_option
     @dry_run_option
     @json_option
     @click.pass_context
     def command(
-        ctx: click.Context, names: tuple[str, ...], sockets: tuple[str, ...], dry_run: bool, as_json: bool
+        ctx: click.Context,
+        /,
+        names: tuple[str, ...],
+        sockets: tuple[str, ...],
+        dry_run: bool,
+        as_json: bool,
+        **options: Any,
     ) -> None:
+        wish = wish_of(options)
+        if for_agent(names, wish):
+            give(ctx, sockets, names, Do(name), wish, dry_run=dry_run, as_json=as_json)
         order = Order(name, lambda server: ("set", "server", server, "state", word), ends_service)
         change(ctx, sockets, names, order, dry_run=dry_run, as_json=as_json)
 
@@ -148,10 +167,26 @@ def _state_command(name: str, word: str, text: str, *, ends_service: bool) -> cl
 
 
 drain = _state_command(
-    "drain", "drain", "No new clients, but those of a session that sticks; checks go on.", ends_service=True
+    "drain",
+    "drain",
+    "No new clients, but those of a session that sticks; checks go on.",
+    'risefall ctl drain app --lease 20m --reason "deploy 41" --wait',
+    ends_service=True,
 )
-maint = _state_command("maint", "maint", "Maintenance: no clients and no health checks.", ends_service=True)
-ready = _state_command("ready", "ready", "Ends maintenance and drain: back into service.", ends_service=False)
+maint = _state_command(
+    "maint",
+    "maint",
+    "Maintenance: no clients and no health checks.",
+    "risefall ctl maint app --lease 2h",
+    ends_service=True,
+)
+ready = _state_command(
+    "ready",
+    "ready",
+    "Ends maintenance and drain: back into service; a service of the agent also against its conditions.",
+    "risefall ctl ready app --lease 5m",
+    ends_service=False,
+)
 
 
 def _word_command(name: str, words: Sequence[str], text: str, example: str) -> click.Command:
@@ -193,21 +228,38 @@ def _weight(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 
 
 @click.command("weight")
-@names_argument
+@names_or_services_argument
 @click.argument("weight", metavar="N|N%", callback=_weight)
+@agent_options
 @socket_option
 @dry_run_option
 @json_option
 @click.pass_context
 def weight(
-    ctx: click.Context, names: tuple[str, ...], weight: str, sockets: tuple[str, ...], dry_run: bool, as_json: bool
+    ctx: click.Context,
+    /,
+    names: tuple[str, ...],
+    weight: str,
+    sockets: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Sets weights: 0 to 256, or a percentage of the configured one. 0 sends no new clients.
+
+    A NAME without a / is a service of the agent on this machine; its weight is a percentage.
 
     \b
     Example:
       risefall ctl weight 'app/*' 50%
+      risefall ctl weight app 50% --lease 1h
     """
+    wish = wish_of(options)
+    if for_agent(names, wish):
+        if not weight.endswith("%"):
+            raise click.UsageError(f"a service of the agent takes a percentage: {weight}%")
+        percent = int(weight.removesuffix("%"))
+        give(ctx, sockets, names, Do.WEIGHT, wish, weight_pct=percent, dry_run=dry_run, as_json=as_json)
     gone = int(weight.removesuffix("%")) == 0
     order = Order(f"weight {weight}", lambda server: ("set", "weight", server, weight), gone)
     change(ctx, sockets, names, order, dry_run=dry_run, as_json=as_json)

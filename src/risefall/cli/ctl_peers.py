@@ -56,6 +56,13 @@ def names_argument(function: Function) -> Function:
     )(function)
 
 
+def names_or_services_argument(function: Function) -> Function:
+    """The same where a service of the agent may stand, passed as `names`."""
+    return click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_servers)(
+        function
+    )
+
+
 def clients_of(ctx: click.Context, sockets: Sequence[str], *, timeout_s: float | None = None) -> list[Client]:
     """A client for each socket told here or in front of the subcommand. Raises: click.UsageError."""
     outer = ctx.parent.params if ctx.parent is not None else {}

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from risefall.cli.console import Screen
+from risefall.cli.ctl_agent import show_agent
 from risefall.cli.ctl_peers import (
     DONE,
     LOST,
@@ -335,7 +336,7 @@ def pause(every_s: float, until: float) -> bool:
 
 def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     if not ctx.params.get("words"):
-        return [word for word in (*VIEWS, "errors", "version", "sess") if word.startswith(incomplete)]
+        return [word for word in (*VIEWS, "agent", "errors", "version", "sess") if word.startswith(incomplete)]
     return complete_filters(ctx, parameter, incomplete)
 
 
@@ -358,12 +359,19 @@ def show(
 ) -> None:
     """Shows servers, or backends, stat (all rows), info; any other word is the peer's own (errors, version, sess ...).
 
-    FILTER is a backend or BACKEND/SERVER, and may be a pattern; for info, names of facts.
+    FILTER is a backend or BACKEND/SERVER, and may be a pattern; for info, names of facts. `show agent [SERVICE]...` is of the
+    agent on this machine: what it says, its orders with who, when, why and what is left of the lease, its signals; of a SERVICE
+    that is named also who polls it, and the tree of what led to the answer.
 
     \b
     Example:
       risefall ctl show servers app --watch
+      risefall ctl show agent app
     """
+    if words[:1] == ("agent",):
+        if watching:
+            raise click.UsageError("--watch is for a runtime socket; watch(1) serves here")
+        sys.exit(show_agent(ctx, sockets, words[1:], as_json=as_json))
     clients = clients_of(ctx, sockets)
     if not watching:
         sys.exit(show_once(clients, words, _screen(), as_json=as_json))

@@ -25,7 +25,7 @@ def as_option(function: Function) -> Function:
     )(function)
 
 
-def config_options(function: Function) -> Function:
+def config_options(function: Function, *, required: bool = True) -> Function:
     """`-f FILE` (repeated, a folder, or `-`), `--as`, `--strict`; passes files, dialect and strict."""
     function = click.option("--strict", is_flag=True, help="warnings of the configuration are errors")(function)
     function = as_option(function)
@@ -34,7 +34,7 @@ def config_options(function: Function) -> Function:
         "files",
         metavar="FILE",
         multiple=True,
-        required=True,
+        required=required,
         help="haproxy.cfg, a folder of *.cfg, or - ; may repeat",
     )(function)
 

@@ -22,9 +22,10 @@ from risefall.daemon.join import Crew, now_ms
 from risefall.daemon.placed import Placed, begin, made_of
 from risefall.daemon.serving import Wanted
 from risefall.daemon.wishes import Sections, sections_of, tallies_of
+from risefall.engine.around import Around
 from risefall.engine.marks import check_mark
 from risefall.engine.names import Found, Unresolved, key_of
-from risefall.engine.targets import Target, TargetBuilder
+from risefall.engine.targets import Retell, Target, TargetBuilder
 from risefall.errors import StartError
 from risefall.state.server import AGENT, HEALTH
 
@@ -42,7 +43,9 @@ class Draft:
         config = loaded.config
         self.proxies: list[ProxyKey] = [(proxy.kind, proxy.name) for proxy in config.proxies]
         self.groups = groups.plan(self.proxies)
-        builder = TargetBuilder(config, loaded.dialect, found, node=node, waiting=True, groups=self.groups)
+        builder = TargetBuilder(
+            config, loaded.dialect, found, node=node, waiting=True, groups=self.groups, around=Around(config)
+        )
         self.targets: list[Target] = builder.build(loaded.planned, now_ns=first_ns)
         refuse_unresolved(self.targets, found)
         self.seed = Seed(config, self.targets, loaded.dialect, now_ms())
@@ -64,6 +67,11 @@ class Draft:
             if target.health is not None and target.planned.rules.send_state
         ]
         """Servers whose request tells their state (`http-check send-state`)."""
+        self.retells: dict[int, Retell] = {
+            index: target.retell for index, target in enumerate(self.targets) if target.retell is not None
+        }
+        """What those checks tell that name the address of their server, or read facts of servers."""
+        self.reads = {index: target.reads for index, target in enumerate(self.targets) if target.reads}
 
     @cached_property
     def marks(self) -> array[int]:

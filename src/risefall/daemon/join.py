@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -19,14 +19,16 @@ from risefall.daemon.figures import Known
 from risefall.daemon.orders import Orders
 from risefall.daemon.placed import Placed, begin, check_of, key_of, made_of
 from risefall.daemon.report import Report
+from risefall.engine.live import EVERY
 from risefall.engine.native import Change, Endpoint, Program, Record, now_ns
 from risefall.engine.outside import Outside
-from risefall.engine.targets import Target
+from risefall.engine.targets import Retell, Target
 from risefall.engine.workers import CheckId, Workers
 from risefall.state.aims import aim_of
 from risefall.state.carrying import all_of
 from risefall.state.exchange import Aim, CheckChange, CheckResult
 from risefall.state.fleet import Effects, Fleet
+from risefall.state.monitor import number_of
 from risefall.state.server import AGENT, HEALTH, Op
 from risefall.state.words import state_text
 
@@ -37,12 +39,17 @@ def now_ms() -> int:
 
 
 def endpoint_of(aim: Aim) -> Endpoint:
-    """An address of `state` as the engine takes it. An unspecified one is the local host (spec §2.5)."""
+    """Where a check connects to. An unspecified address is the local host (spec §2.5)."""
+    return place_of(msgspec.structs.replace(aim, host=LOCAL.get(aim.host, aim.host)))
+
+
+def place_of(aim: Aim) -> Endpoint:
+    """An address of `state` as the engine takes it."""
     if aim.host.startswith("/"):
         return Endpoint(Family.UNIX, os.fsencode(aim.host))
     if aim.host.startswith("abns@"):
         return Endpoint(Family.ABNS, os.fsencode(aim.host.removeprefix("abns@")))
-    address = ipaddress.ip_address(LOCAL.get(aim.host, aim.host))
+    address = ipaddress.ip_address(aim.host)
     return Endpoint(address.version, address.packed, aim.port)
 
 
@@ -99,8 +106,19 @@ class Join:
         placed: Placed,
         groups: Sequence[int],
         agent_program: Callable[[str], Program],
+        retells: dict[int, Retell] | None = None,
+        reads: Mapping[int, frozenset[str]] | None = None,
     ) -> None:
-        """groups: the engine's group of each proxy. agent_program: what an agent-check does that sends a text."""
+        """groups: the engine's group of each proxy. agent_program: what an agent-check does that sends a text.
+
+        retells: what checks tell that name the address of their server, or read facts of servers, by server. reads: of those,
+        which backends.
+        """
+        self._retells = {} if retells is None else retells
+        self._readers: dict[str, set[int]] = {}
+        for index, names in ({} if reads is None else reads).items():
+            self._read_by(index, names)
+        self._told: dict[int, tuple[Aim, bytes]] = {}
         self._agent_program = agent_program
         self.fleet = fleet
         self.workers = crew.workers
@@ -114,6 +132,29 @@ class Join:
         for place, proxy in enumerate(fleet.proxies):
             if proxy.count:
                 self._weight(place)
+        for index in self._retells:
+            self._tell(index)
+
+    def _tell_readers(self, proxies: set[int]) -> None:
+        """Tells the checks that read facts of these proxies' servers."""
+        if self._readers:
+            names = {self.fleet.proxies[place].name for place in proxies} | {EVERY}
+            for index in {index for name in names for index in self._readers.get(name, ())}:
+                self._tell(index)
+
+    def _tell(self, index: int) -> None:
+        """Tells a check what it says of its server's address, or reads of servers, where that is something else now."""
+        retell, server = self._retells.get(index), self.fleet.servers[index]
+        check = self.placed.check_id(index, HEALTH)
+        if retell is None or check is None or not server.address:
+            return
+        at = Aim(server.address, server.port)
+        site, process = retell(place_of(at), partial(number_of, self.fleet))
+        if self._told.get(index) == (at, site):
+            return
+        self._told[index] = (at, site)
+        self.outside.retell(key_of(check), site)
+        self._orders.send(partial(self.workers.set_site, check, site, process))
 
     def tell_state(self, index: int) -> None:
         """Tells a check what its request says of its server (`http-check send-state`)."""
@@ -122,6 +163,7 @@ class Join:
     def tell_all(self, index: int, which: int | None = None, *, aims: bool = False) -> None:
         """Tells the checks of a server, or one of them, all that the engine may not know. aims: also where they go."""
         server = self.fleet.servers[index]
+        self._tell(index)
         for each, check in ((HEALTH, server.health), (AGENT, server.agent)):
             if check is None or which not in (None, each):
                 continue
@@ -150,10 +192,23 @@ class Join:
                 return False
         if target.health is not None and target.planned.rules.send_state:
             self.tell_state(index)
+        self._retells.pop(index, None)
+        self._told.pop(index, None)
+        if target.retell is not None:
+            self._retells[index] = target.retell
+            self._read_by(index, target.reads)
+            self._tell(index)
+        self._tell_readers({self.fleet.servers[index].proxy})
         return True
+
+    def _read_by(self, index: int, backends: frozenset[str]) -> None:
+        for name in backends:
+            self._readers.setdefault(name, set()).add(index)
 
     def forget(self, index: int) -> None:
         """Ends the checks of a server that is gone."""
+        for readers in self._readers.values():
+            readers.discard(index)
         for check in self.placed.forget(index):
             self._crew.end(check)
 
@@ -162,6 +217,11 @@ class Join:
     def apply(self, effects: Effects) -> None:
         """Carries out what a result or a command led to."""
         self._crew.changes += 1
+        if self._retells:
+            touched = {*effects.changed, *(order.server for order in effects.orders)}
+            for index in touched:
+                self._tell(index)
+            self._tell_readers({self.fleet.servers[index].proxy for index in touched} | set(effects.weights))
         for order in effects.orders:
             self.order(order.server, order.which, order.change)
         for proxy in effects.weights:

@@ -240,9 +240,9 @@ class Keeper:
                 f"{self._path(STATE)}: the state kept there is of another configuration; every server starts anew"
             )
 
-    async def run(self, news: Callable[[], int], join_of: Callable[[], Join]) -> None:
-        """Writes whenever there was news, until cancelled."""
-        seen, pause_s = news(), EVERY_S
+    async def run(self, news: Callable[[], int], join_of: Callable[[], Join], seen: int) -> None:
+        """Writes whenever there was news besides what was `seen`, until cancelled."""
+        pause_s = EVERY_S
         while self.active:
             await trio.sleep(pause_s)
             if (now := news()) == seen:

@@ -144,7 +144,10 @@ class Heir:
         for key, proxy in zip(self.draft.proxies, self.proxies, strict=True):
             if key in before:
                 date_proxy(proxy, now_ms(), was_down=not (before[key].active or before[key].backup_active))
-        join = Join(fleet, crew, report, self.placed, self.draft.groups, self.draft.grower.agent_program)
+        draft = self.draft
+        join = Join(
+            fleet, crew, report, self.placed, draft.groups, draft.grower.agent_program, draft.retells, draft.reads
+        )
         self._count_on(old, fleet)
         self._tell(join, made.stale)
         self._end_the_rest(old, crew)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ import msgspec
 from risefall.engine._native import ffi, lib
 from risefall.engine.native import refusal
 
-LINE_MAX, TEXT_MAX = lib.RF_ANSWER_LINE_MAX, lib.RF_ANSWER_TEXT_MAX
+LINE_MAX, TEXT_MAX, TAG_MAX = lib.RF_ANSWER_LINE_MAX, lib.RF_ANSWER_TEXT_MAX, lib.RF_ANSWER_TAG_MAX
 SERVICES_MAX, PEERS_MAX = lib.RF_ANSWER_SERVICES_MAX, lib.RF_ANSWER_PEERS_MAX
 FOR_EVER = (1 << 64) - 1
 DRAIN_MAX = 256
@@ -22,17 +23,37 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Told(msgspec.Struct, frozen=True):
-    """A peer was told a word of a service that it had not been told before. once: by the line that was for it alone.
+class Peer(msgspec.Struct, frozen=True):
+    """Who asks. tag: the second word of what it sends."""
 
-    at_ns: monotonic.
+    address: Address
+    tag: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.tag}" if self.tag else str(self.address)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a peer was told last of a service. owed: how often it has to hear `ready` yet. at_ns: monotonic; 0 for never."""
+
+    peer: Peer
+    service: int
+    word: int = 0
+    owed: int = 0
+    at_ns: int = 0
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """What is said of a service, without line feeds; an empty one resets whoever asks.
+
+    ready: to those who are owed a `ready`. takes: the lines take a server out, so each who hears them is owed so many.
     """
 
-    peer: Address
-    service: int
-    word: int
-    once: bool
-    at_ns: int
+    fresh: bytes = b""
+    ready: bytes = b""
+    stale: bytes = b""
+    stale_ready: bytes = b""
+    takes: int = 0
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -66,14 +87,14 @@ class Answerer:
     """Answers until it is closed. Its thread never takes the GIL. Calls come from one thread."""
 
     def __init__(
-        self, *, connections_max: int = 4096, per_peer_max: int = 64, text_ms: int = 1000, linger_ms: int = 1000
+        self, *, connections_max: int = 4096, per_source_max: int = 64, text_ms: int = 1000, linger_ms: int = 1000
     ) -> None:
         """Raises: NativeError."""
         options = ffi.new(
             "rf_answerer_options *",
             {
                 "connections_max": connections_max,
-                "per_peer_max": per_peer_max,
+                "per_source_max": per_source_max,
                 "text_ms": text_ms,
                 "linger_ms": linger_ms,
             },
@@ -99,17 +120,19 @@ class Answerer:
             lib.rf_answerer_close(self._pointer)
             self._pointer = None
 
-    def listen(self, listener: socket.socket, service: int | None, *, by_text: bool = False) -> None:
-        """Takes over a listening socket. service: who answers without a text, None for nobody. by_text: a text may choose.
+    def listen(self, listener: socket.socket, services: Iterable[int], fallback: int | None, *, by_text: bool) -> None:
+        """Takes over a listening socket.
 
+        Args:
+            services: those that a text may choose there.
+            fallback: who answers to no text and to an unknown one; None for nobody.
+            by_text: a text is waited for.
         Raises: NativeError; then the socket is the caller's still.
         """
         listener.setblocking(False)
-        self._check(
-            lib.rf_answerer_listen(
-                self._pointer, listener.fileno(), lib.RF_ANSWER_NOBODY if service is None else service, by_text
-            )
-        )
+        bits = sum(1 << service for service in set(services))
+        nobody = lib.RF_ANSWER_NOBODY if fallback is None else fallback
+        self._check(lib.rf_answerer_listen(self._pointer, listener.fileno(), bits, nobody, by_text))
         listener.detach()
 
     def name(self, text: str, service: int) -> None:
@@ -121,49 +144,64 @@ class Answerer:
         bits = network.prefixlen + (IPV4_BITS if network.version == 4 else 0)
         self._check(lib.rf_answerer_allow(self._pointer, packed(network.network_address), bits))
 
-    def say(
-        self, service: int, line: bytes, *, word: int = 0, good_until_ns: int = FOR_EVER, stale: bytes = b""
-    ) -> None:
-        """A service's line from now on, without a line feed; an empty one resets whoever asks.
+    def say(self, service: int, lines: Lines, *, word: int = 0, good_until_ns: int = FOR_EVER) -> None:
+        """A service's lines from now on.
 
         Args:
-            word: a number that is another one when peers must be told something of another kind.
-            good_until_ns: later `stale` is said instead.
-        Raises: NativeError for lines that are too long or hold a line feed.
+            word: a number that is another one when peers must be told something new.
+            good_until_ns: later the stale lines are said instead.
+        Raises: NativeError for lines that hold a line feed; ValueError for one that is too long.
         """
-        if max(len(line), len(stale)) > LINE_MAX:
-            raise ValueError(f"a line of {max(len(line), len(stale))} bytes, at most {LINE_MAX} are said")
         answer = self._answer
         answer.service, answer.word, answer.good_until_ns = service, word, good_until_ns
-        answer.line_len, answer.stale_len = len(line), len(stale)
-        ffi.memmove(answer.line, line, len(line))
-        ffi.memmove(answer.stale, stale, len(stale))
+        answer.takes = lines.takes
+        for which, line in enumerate((lines.fresh, lines.ready, lines.stale, lines.stale_ready)):
+            if len(line) > LINE_MAX:
+                raise ValueError(f"a line of {len(line)} bytes, at most {LINE_MAX} are said")
+            answer.len[which] = len(line)
+            ffi.memmove(answer.line[which], line, len(line))
         self._check(lib.rf_answerer_say(self._pointer, answer))
 
-    def say_once(self, peer: Address, service: int, line: bytes) -> None:
-        """One peer is told this once, and then what all are told; an empty line takes it back. Raises: NativeError."""
-        self._check(lib.rf_answerer_once(self._pointer, packed(peer), service, line, len(line)))
-
-    def remember(self, peer: Address, service: int, word: int) -> None:
+    def remember(self, told: Told) -> None:
         """What a peer was told in an earlier run. Raises: NativeError."""
-        self._check(lib.rf_answerer_told(self._pointer, packed(peer), service, word))
+        raw = ffi.new("rf_told *", {"service": told.service, "word": told.word, "owed": told.owed, "at_ns": told.at_ns})
+        ffi.memmove(raw.ip, packed(told.peer.address), 16)
+        tag = told.peer.tag.encode("ascii", "replace")[:TAG_MAX]
+        ffi.memmove(raw.tag, tag, len(tag))
+        self._check(lib.rf_answerer_remember(self._pointer, raw))
+
+    def ask(self, peer: Peer, service: int, at_ns: int, *, sent: bool = True) -> bytes:
+        """What a peer would be told at a moment, as if it had asked, noted as told; b"" for a reset.
+
+        sent: whether the answer reached it whole. Raises: NativeError.
+        """
+        out = ffi.new("char[]", LINE_MAX + 1)
+        tag = peer.tag.encode("ascii", "replace")
+        count = lib.rf_answerer_ask(self._pointer, packed(peer.address), tag, service, at_ns, sent, out)
+        if count < 0:
+            raise refusal("answerer")
+        return bytes(ffi.buffer(out, count))
 
     def drain(self) -> list[Told]:
         """Who was told something new since the last call, oldest first; at most DRAIN_MAX."""
         return self._read(lib.rf_answerer_drain(self._pointer, self._told, DRAIN_MAX), self._told)
 
     def peers(self) -> list[Told]:
-        """Everybody who has asked, for each service: what was told last, and when."""
+        """Everybody who has asked or is owed a `ready`, for each service: what was told last, and when."""
         room = ffi.new("rf_told[]", PEERS_MAX)
         return self._read(lib.rf_answerer_peers(self._pointer, room, PEERS_MAX), room)
 
     def _read(self, count: int, raw: Any) -> list[Told]:
         return [
             Told(
-                unpacked(bytes(ffi.buffer(raw[i].ip))), raw[i].service, raw[i].word, bool(raw[i].once), raw[i].at_ns
+                Peer(unpacked(bytes(ffi.buffer(one.ip))), ffi.string(one.tag).decode("ascii")),
+                one.service,
+                one.word,
+                one.owed,
+                one.at_ns,
             )
-            for i in range(count)
-        ]  # fmt: skip
+            for one in (raw[i] for i in range(count))
+        ]
 
     def fileno(self) -> int:
         """Readable while there is something to drain."""

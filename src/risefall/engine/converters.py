@@ -129,6 +129,15 @@ def make_json(args: Args) -> list[Op]:
     return [Op(lib.RF_CONV_JSON, args.word(0, JSON, lib.RF_JSON_ASCII))]
 
 
+def make_json_query(args: Args) -> list[Op]:
+    path, kind = args.text(0), args.string(1)
+    if not path:
+        raise NotChecked("'json_query': the path is empty")
+    if kind not in ("", "int"):
+        raise NotChecked(f"'json_query': the only type that can be asked for is 'int', got '{kind}'")
+    return [Op(lib.RF_CONV_JSON_QUERY, int(kind == "int"), text=path)]
+
+
 def make_strcmp(args: Args) -> list[Op]:
     return [Op(lib.RF_CONV_STRCMP, args.variable(0))]
 
@@ -191,6 +200,7 @@ CONVERTERS = {
     "url_dec": Sample(make_url_dec, Kind.TEXT, Kind.TEXT, 0, 1),
     "url_enc": Sample(make_url_enc, Kind.TEXT, Kind.TEXT, 0, 1),
     "json": Sample(make_json, Kind.TEXT, Kind.TEXT, 0, 1),
+    "json_query": Sample(make_json_query, Kind.TEXT, Kind.ANY, 1, 2),
     "strcmp": Sample(make_strcmp, Kind.TEXT, Kind.INT, 1, 1),
     "iif": Sample(make_iif, Kind.BOOL, Kind.TEXT, 2, 2),
     "htonl": plain(lib.RF_CONV_HTONL, Kind.INT, Kind.BIN),

@@ -6,6 +6,7 @@ variable that nobody sets.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 
@@ -146,14 +147,36 @@ def make_names(args: Args) -> list[Op]:
     return [Op(lib.RF_FETCH_HDR_NAMES, text=args.text(0) if args.has(0) else b",")]
 
 
-def make_srv_is_up(args: Args) -> list[Op]:
-    """Of the server that is checked; what others are, its check does not know."""
-    backend, slash, server = args.string(0).rpartition("/")
-    own_backend, own_server = args.program.own
-    args.program.names_own = True
-    if (backend if slash else own_backend, server) != (own_backend, own_server):
-        raise NotChecked(f"'srv_is_up({args.string(0)})': only of the server that is checked")
-    return [Op(lib.RF_FETCH_UP)]
+def make_ipv4(args: Args) -> list[Op]:
+    try:
+        return [Op(lib.RF_FETCH_IPV4, int(ipaddress.IPv4Address(args.string(0))))]
+    except ValueError:
+        raise NotChecked(f"'ipv4': '{args.string(0)}' is no IPv4 address") from None
+
+
+def make_ipv6(args: Args) -> list[Op]:
+    try:
+        return [Op(lib.RF_FETCH_IPV6, text=ipaddress.IPv6Address(args.string(0)).packed)]
+    except ValueError:
+        raise NotChecked(f"'ipv6': '{args.string(0)}' is no IPv6 address") from None
+
+
+def make_header_ip(args: Args) -> list[Op]:
+    if args.bare:
+        return UNDEFINED
+    occurrence = args.number(1, 0, least=OCCURRENCE_LEAST, most=INT32_MAX)
+    return [Op(lib.RF_FETCH_HDR_IP, occurrence, text=args.text(0))]
+
+
+def cookie(code: int, *, cast: bool = False) -> Sample:
+    """A cookie that the reply sets; without a name none is found."""
+
+    def make(args: Args) -> list[Op]:
+        ops = [Op(code, text=args.text(0))]
+        return [*ops, Op(lib.RF_CONV_INT)] if cast else ops
+
+    gives = Kind.INT if cast or code == lib.RF_FETCH_COOKIE_CNT else Kind.TEXT
+    return Sample(make, Kind.ANY, gives, 0, 1)
 
 
 def undefined(kind: Kind) -> Sample:
@@ -186,9 +209,14 @@ FETCHES = {
     "srv_id": fact("srv_id", Kind.INT),
     "be_name": fact("be_name"),
     "be_id": fact("be_id", Kind.INT),
-    "srv_is_up": Sample(make_srv_is_up, Kind.ANY, Kind.BOOL, 1, 1),
-    "src": undefined(Kind.TEXT),
-    "dst": undefined(Kind.TEXT),
+    "be_server_timeout": fact("be_server_timeout", Kind.INT),
+    "be_tunnel_timeout": fact("be_tunnel_timeout", Kind.INT),
+    "thread": constant_int(1),
+    "ipv4": Sample(make_ipv4, Kind.ANY, Kind.IPV4, 1, 1),
+    "ipv6": Sample(make_ipv6, Kind.ANY, Kind.IPV6, 1, 1),
+    "meth": Sample(make_str, Kind.ANY, Kind.METH, 0, 1),
+    "src": undefined(Kind.ADDR),
+    "dst": undefined(Kind.ADDR),
     "src_port": undefined(Kind.INT),
     "dst_port": undefined(Kind.INT),
     "res.payload": PAYLOAD,
@@ -207,6 +235,16 @@ FETCHES = {
     "res.fhdr_cnt": header_count(lib.RF_FETCH_FHDR_CNT),
     "res.hdr_names": Sample(make_names, Kind.ANY, Kind.TEXT, 0, 1),
     "res.hdrs": plain(lib.RF_FETCH_HDRS, Kind.BIN),
+    "res.hdrs_bin": plain(lib.RF_FETCH_HDRS_BIN, Kind.BIN),
+    "res.hdr_ip": Sample(make_header_ip, Kind.ANY, Kind.ADDR, 0, 2),
+    "shdr_ip": Sample(make_header_ip, Kind.ANY, Kind.ADDR, 0, 2),
+    "res.cook": cookie(lib.RF_FETCH_COOKIE),
+    "scook": cookie(lib.RF_FETCH_COOKIE),
+    "res.cook_val": cookie(lib.RF_FETCH_COOKIE, cast=True),
+    "scook_val": cookie(lib.RF_FETCH_COOKIE, cast=True),
+    "res.cook_cnt": cookie(lib.RF_FETCH_COOKIE_CNT),
+    "scook_cnt": cookie(lib.RF_FETCH_COOKIE_CNT),
+    "resp_ver": plain(lib.RF_FETCH_VER, Kind.TEXT),
     "res.ver": plain(lib.RF_FETCH_VER, Kind.TEXT),
     "res.body": plain(lib.RF_FETCH_BODY, Kind.BIN),
     "res.body_len": plain(lib.RF_FETCH_BODY_LEN, Kind.INT),

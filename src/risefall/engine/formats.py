@@ -23,10 +23,17 @@ from risefall.config.haproxy.formats import (
 )
 from risefall.config.haproxy.model import ProcessVariable
 from risefall.engine._native import lib
+from risefall.engine.around import Around
 from risefall.engine.converters import CONVERTERS
+from risefall.engine.converters_more import MORE
 from risefall.engine.fetches import FETCHES
+from risefall.engine.fetches_idle import IDLE
 from risefall.engine.layout import NotChecked, Op, raw, text_op
-from risefall.engine.samples import Kind, compile_call
+from risefall.engine.live import LIVE, LOOK_UPS
+from risefall.engine.samples import NO_CAST, Kind, compile_call
+
+ALL_FETCHES = FETCHES | LIVE | IDLE
+ALL_CONVERTERS = CONVERTERS | LOOK_UPS | MORE
 
 VARIABLE = re.compile(r"([a-z]+)\.([A-Za-z0-9_.]+)", re.ASCII)
 SCOPES = ("proc", "sess", "txn", "req", "res", "check")
@@ -83,21 +90,19 @@ class Formats:
         env: Mapping[bytes, bytes] | None = None,
         *,
         unique_id: str = "",
-        own: tuple[str, str] = ("", ""),
         process: Sequence[ProcessVariable] = (),
+        around: Around | None = None,
     ) -> None:
         """env: what `env(NAME)` reads; None: the environment of this process.
 
-        unique_id: what `unique-id` is made of. own: backend and server that are checked. process: what `global` sets.
+        unique_id: what `unique-id` is made of. process: what `global` sets. around: names that may be said.
         """
         self._unique_id = unique_id
         self._unique_variable: int | None = None
         self._process = process
         self.known: list[Known] = []
         """What has to be set before the first rule, in this order."""
-        self.own = own
-        self.names_own = False
-        """Whether something was made of `own`, so that it fits no other server."""
+        self.around = around
         self.facts: list[str] = []
         """Names of the texts that every server has to give, in the order of their numbers."""
         self._env = os.environb if env is None else env
@@ -203,11 +208,11 @@ class Formats:
                 return [*ops, Op(lib.RF_OP_EMIT, number)]
 
     def _expression(self, expression: Expression) -> list[Op]:
-        ops, before = compile_call(FETCHES, "fetch", expression.fetch, self)
+        ops, before = compile_call(ALL_FETCHES, "fetch", expression.fetch, self)
         gives, name = before.gives, expression.fetch.name
         for call in expression.converters:
-            more, converter = compile_call(CONVERTERS, "converter", call, self)
-            if gives is Kind.BIN and converter.takes in (Kind.INT, Kind.BOOL):
+            more, converter = compile_call(ALL_CONVERTERS, "converter", call, self)
+            if converter.takes in NO_CAST.get(gives, ()):
                 raise NotChecked(f"converter '{call.name}' cannot be applied to what '{name}' gives")
             ops += more
             if converter.gives is not Kind.ANY:

@@ -544,6 +544,11 @@ class Engine:
         """Gives a check another program, such as an agent's other text; false when the queue is full just now."""
         return bool(lib.rf_set_program(self._pointer, check, program.pointer) != lib.RF_FULL)
 
+    def set_site(self, check: Handle, site: bytes, process: Process | None) -> bool:
+        """Gives a check other texts of its server, and another process where it has one; false when the queue is full just now."""
+        pointer = ffi.NULL if process is None else process.pointer
+        return bool(lib.rf_set_site(self._pointer, check, site, len(site), pointer) != lib.RF_FULL)
+
     def group_weight(self, group: int, total_weight: int) -> bool:
         """Tells a group's total weight; false when the queue is full just now."""
         return bool(lib.rf_group_weight(self._pointer, group, total_weight) == lib.RF_OK)

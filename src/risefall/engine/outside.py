@@ -22,6 +22,7 @@ from risefall.engine.drive import Driver, SocketWire, TlsError, Transcript, Wire
 from risefall.engine.h2wire import H2Wire
 from risefall.engine.layout import NotChecked
 from risefall.engine.native import CheckSpec, Endpoint, Event, Handle, Probe, Program, Want
+from risefall.engine.proxywire import ProxyWire
 from risefall.engine.tls import TlsSettings
 from risefall.engine.tlswire import TlsOptions, TlsWire, make_context
 from risefall.engine.transports import default_layers, server_name
@@ -33,11 +34,15 @@ H2 = "h2"
 
 
 class Leg(msgspec.Struct, frozen=True):
-    """What one connection of a check goes through. tls: None for plain; h2: always, by_alpn: where the handshake chose it."""
+    """What one connection of a check goes through.
+
+    tls: None for plain; h2: always, by_alpn: where the handshake chose it. proxy: version of a PROXY header ahead of it all.
+    """
 
     tls: TlsOptions | None = None
     h2: bool = False
     by_alpn: bool = False
+    proxy: int = 0
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -87,13 +92,15 @@ class LegMaker:
         h2 = self._http and proto == H2
         speaks = bool(named) or self._dialect.h2_in_checks  # what the server's own `alpn` chose, 2.6 does not ask for
         by_alpn = self._http and not proto and speaks and H2 in alpn
-        through = layers & ~lib.RF_LAYER_TLS or (rule is not None and (rule.send_proxy or rule.via_socks4))
-        if through and (h2 or by_alpn or (secure and not tls.available())):
-            what = "HTTP/2" if h2 or by_alpn else "TLS without libssl"
-            raise NotChecked(f"{what} behind send-proxy or via-socks4 is not supported")
+        what = "HTTP/2" if h2 or by_alpn else "TLS without libssl" if secure and not tls.available() else ""
+        if what and (layers & lib.RF_LAYER_SOCKS4 or (rule is not None and rule.via_socks4)):
+            raise NotChecked(f"{what} behind via-socks4 is not supported")
+        proxy = 0
+        if layers & lib.RF_LAYER_PROXY_V1 or (rule is not None and rule.send_proxy):
+            proxy = 2 if self._settings.send_proxy.startswith("v2") else 1
         sni = rule.sni if rule is not None and rule.sni else self._name if inherits else ""
         options = options_of(self._contexts.settings(self._settings), sni, alpn) if secure else None
-        return Leg(options, h2, by_alpn)
+        return Leg(options, h2, by_alpn, proxy)
 
 
 def options_of(settings: TlsSettings, sni: str, alpn: tuple[str, ...]) -> TlsOptions:
@@ -154,7 +161,7 @@ class LegWire:
     async def connect(self, want: Want) -> None:
         """Opens the connection that a probe wants, by its leg."""
         leg = self._reach.legs[min(want.connection, len(self._reach.legs)) - 1]
-        wire: Wire = SocketWire(self._to)
+        wire: Wire = ProxyWire(self._to, leg.proxy) if leg.proxy else SocketWire(self._to)
         secure = None
         if leg.tls is not None:
             context = self._context(leg.tls)
@@ -228,6 +235,11 @@ class Outside:
         """A check's new address, from its next run on; nothing for checks that are not made here."""
         if (made := self._checks.get(key)) is not None:
             made.spec = msgspec.structs.replace(made.spec, to=to)
+
+    def retell(self, key: int, site: bytes) -> None:
+        """Other texts of a check's server, from its next run on; nothing for checks that are not made here."""
+        if (made := self._checks.get(key)) is not None:
+            made.spec = msgspec.structs.replace(made.spec, site=site)
 
     def ask(self, key: int, event: Event, report: Report) -> None:
         """One run, as `event` asks for it. At most one a check waits or runs: the engine asks again after a report only."""

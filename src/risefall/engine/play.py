@@ -82,6 +82,24 @@ class Tally(msgspec.Struct, frozen=True):
     open: int
 
 
+class Seen(IntEnum):
+    """What a note is about: the listener behaves otherwise from here on; a connection came, got its answer, is gone."""
+
+    TURNED = 0
+    ACCEPTED = 1
+    ANSWERED = 2
+    ENDED = 3
+
+
+class Note(msgspec.Struct, frozen=True, gc=False):
+    """One thing that the player saw. Monotonic; took_ns: of ANSWERED since the request, of ENDED since the accept."""
+
+    at_ns: int
+    took_ns: int
+    listener: int
+    seen: Seen
+
+
 class Busy(msgspec.Struct, frozen=True):
     """CPU time of the thread and wall time, both since they were last asked."""
 
@@ -100,6 +118,7 @@ def http_reply(status: int, reason: str = "", body: bytes = b"", headers: Sequen
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
+NOTES_BATCH = 4096
 SILENT = Act(when=When.NEVER)
 OK = Act(http_reply(200, "OK"))
 
@@ -134,6 +153,7 @@ class Player:
     """
 
     def __init__(self, *, listeners: int = 1024, connections: int = 16384, cpu: int = -1) -> None:
+        self._ports: dict[int, int] = {}
         self._play = lib.rf_play_open(listeners, connections, cpu)
         if self._play == ffi.NULL:
             raise _refused("rf_play_open")
@@ -157,9 +177,14 @@ class Player:
         if lib.rf_play_listen(self._play, _address(host, port), backlog, listener, got) != lib.RF_OK:
             raise _refused("rf_play_listen")
         made = Listener(listener[0])
+        self._ports[made] = int(got[0])
         if acts:
             self.script(made, *acts, repeat_from=repeat_from)
         return made, int(got[0])
+
+    def port(self, listener: Listener) -> int:
+        """Where it listens; 0 for a path."""
+        return self._ports[listener]
 
     def script(self, listener: Listener, *acts: Act, repeat_from: int | None = None) -> None:
         """Connection k from now on plays acts[k]; after the last act it goes round from `repeat_from` on.
@@ -184,6 +209,28 @@ class Player:
         """Opens, shuts or blocks a listener. Its port stays its own; connections under way go on."""
         if lib.rf_play_door(self._play, listener, door) != lib.RF_OK:
             raise _refused("rf_play_door")
+
+    def latency(self, listener: Listener, delays_us: Sequence[int], *, seed: int = 1) -> None:
+        """Each answer waits one of these besides its act's delay, with equal chance. None of them: no wait."""
+        if lib.rf_play_latency(self._play, listener, list(delays_us), len(delays_us), seed) != lib.RF_OK:
+            raise _refused("rf_play_latency")
+
+    def capacity(self, listener: Listener, service_us: int, *, drop_pct: int = 0) -> None:
+        """Answers come one after another, service_us each (0: no limit); each that waits makes the next slower."""
+        if lib.rf_play_capacity(self._play, listener, service_us, drop_pct) != lib.RF_OK:
+            raise _refused("rf_play_capacity")
+
+    def notes(self) -> tuple[list[Note], int]:
+        """What was seen since the last call (the first call begins the recording), and how much was lost in all."""
+        room, lost = ffi.new("rf_play_note[]", NOTES_BATCH), ffi.new("uint64_t *")
+        found: list[Note] = []
+        while True:
+            length = lib.rf_play_notes(self._play, room, len(room), lost)
+            if length < 0:
+                raise _refused("rf_play_notes")
+            found += [Note(one.at_ns, one.took_ns, one.listener, Seen(one.what)) for one in room[0:length]]
+            if length < len(room):
+                return found, int(lost[0])
 
     def counts(self, listener: Listener = ALL) -> Tally:
         """Counts of one listener, or of all together."""

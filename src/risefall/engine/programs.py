@@ -15,6 +15,7 @@ from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import CheckKind, ConnectRule, ProcessVariable, RuleSet
 from risefall.engine import native
 from risefall.engine._native import lib
+from risefall.engine.around import Around
 from risefall.engine.formats import Formats
 from risefall.engine.http_rules import http_rules, literal_host
 from risefall.engine.layout import NativeRule, NotChecked, lay_out, raw, text_op
@@ -30,7 +31,6 @@ class Compiled(msgspec.Struct, frozen=True):
 
     facts: names of the texts of the server's site, in order (`targets.fact_text`). host: the Host that its first request
     names in plain text, or nothing. connects: whether it has connect rules of its own. external: it is a process.
-    own: backend and server, where it fits these alone.
     """
 
     program: native.Program
@@ -38,7 +38,6 @@ class Compiled(msgspec.Struct, frozen=True):
     host: str = ""
     connects: bool = False
     external: bool = False
-    own: tuple[str, ...] = ()
 
 
 def agent_rules(send: str) -> list[NativeRule]:
@@ -81,8 +80,10 @@ class Compiler:
         bufsize: int,
         found: Found | None = None,
         process: Sequence[ProcessVariable] = (),
+        around: Around | None = None,
     ) -> None:
-        """process: what `global` sets for the whole process."""
+        """process: what `global` sets for the whole process. around: what expressions may name, None: anything."""
+        self._around = around
         self._process = process
         self.dialect = dialect
         self.flags = dialect_flags(dialect)
@@ -91,23 +92,18 @@ class Compiler:
         self._made: dict[tuple[str, object], Compiled | NotChecked] = {}
         self._kept: list[RuleSet] = []  # keeps ids of `_made` from being used again
 
-    def health(self, rules: RuleSet, unique_id: str = "", backend: str = "", server: str = "") -> Compiled:
+    def health(self, rules: RuleSet, unique_id: str = "") -> Compiled:
         """The program of a rule set. Raises NotChecked.
 
-        unique_id: the format of `unique-id` where it is checked. backend, server: who is checked, for rules that name it.
+        unique_id: the format of `unique-id` where it is checked.
         """
         unique_id = unique_id if self.dialect.unique_id_in_checks else ""
         key = ("health", (id(rules), unique_id))
         if key not in self._made:
             self._kept.append(rules)
-        made = self._once(key, lambda: self._health(rules, self._formats(unique_id, backend, server)))
-        if not made.own or made.own == (backend, server):
-            return made
-        own_key = ("health", (id(rules), unique_id, backend, server))
-        return self._once(own_key, lambda: self._health(rules, self._formats(unique_id, backend, server)))
-
-    def _formats(self, unique_id: str, backend: str, server: str) -> Formats:
-        return Formats(unique_id=unique_id, own=(backend, server), process=self._process)
+        return self._once(
+            key, lambda: self._health(rules, Formats(unique_id=unique_id, process=self._process, around=self._around))
+        )
 
     def agent(self, send: str) -> Compiled:
         """The program of an agent-check. Raises NotChecked."""
@@ -149,5 +145,4 @@ class Compiler:
             host,
             any(isinstance(rule, ConnectRule) for rule in rules.rules),
             rules.kind is CheckKind.EXTERNAL,
-            formats.own if formats.names_own else (),
         )

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from risefall.config.haproxy.formats import Call
 from risefall.engine._native import lib
+from risefall.engine.around import Around
 from risefall.engine.layout import NotChecked, Op, raw
 
 INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -44,14 +45,31 @@ class Kind(enum.Enum):
     BIN = enum.auto()
     INT = enum.auto()
     BOOL = enum.auto()
+    METH = enum.auto()
+    IPV4 = enum.auto()
+    IPV6 = enum.auto()
+    ADDR = enum.auto()
     ANY = enum.auto()
+
+
+NUMBERS = frozenset((Kind.INT, Kind.BOOL))
+ADDRESSES = frozenset((Kind.IPV4, Kind.IPV6, Kind.ADDR))
+NO_CAST = {
+    Kind.BIN: NUMBERS | ADDRESSES,
+    Kind.METH: NUMBERS | ADDRESSES,
+    Kind.BOOL: ADDRESSES,
+    Kind.IPV4: frozenset((Kind.BOOL,)),
+    Kind.IPV6: NUMBERS,
+    Kind.ADDR: frozenset((Kind.BOOL,)),
+}
+"""What a value of one kind cannot become: HAProxy refuses such an expression."""
 
 
 class Program(Protocol):
     """What an expression may ask of the program that it belongs to."""
 
-    own: tuple[str, str]
-    names_own: bool
+    around: Around | None
+    """Names of the configuration; None where they need not be there."""
 
     def variable(self, name: str) -> int: ...
 

@@ -6,15 +6,18 @@ Source: spec/haproxy-checks.md §1.1, §1.2, §2.2, §2.3, §2.5, §4.1.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import Config, Family, Proxy, Source, is_service
 from risefall.config.haproxy.plan import PlannedServer
-from risefall.engine.external import command_of
+from risefall.engine.around import Around
+from risefall.engine.external import command_of, endpoint_place
 from risefall.engine.layout import NotChecked, raw, site_of
+from risefall.engine.live import ValueOf, live_of, text_of, unknown
 from risefall.engine.names import NOWHERE, Found, Unresolved, endpoint, initial
 from risefall.engine.namespaces import namespace_fd
 from risefall.engine.native import CheckSpec, Endpoint, Process, Program
@@ -29,6 +32,11 @@ STATIC_BALANCE = frozenset(
     ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash", "map-based")
 )
 HEALTH, AGENT = 0, 1
+STATE_SITE = "state-site"
+"""The fact that send-state's header is made of."""
+
+
+Retell = Callable[[Endpoint, ValueOf], tuple[bytes, Process | None]]
 
 
 class Target(msgspec.Struct):
@@ -44,6 +52,10 @@ class Target(msgspec.Struct):
     """It starts without an address, in MAINT (resolution)."""
     reach: Reach | None = None
     """How the health check's connections go where the native driver cannot make them."""
+    retell: Retell | None = None
+    """Of a health check that tells its server's address, or reads facts of servers: the texts of its site, and its process."""
+    reads: frozenset[str] = frozenset()
+    """Backends that its health check reads facts of; EVERY for any."""
 
 
 def tag_of(server: int, which: int) -> int:
@@ -127,10 +139,12 @@ class TargetBuilder:
         node: str,
         waiting: bool = False,
         groups: Sequence[int] | None = None,
+        around: Around | None = None,
     ) -> None:
         """waiting: servers that start without an address get checks too, paused until they have one.
 
-        groups: the engine's group of each proxy, its place in the configuration where none are told.
+        groups: the engine's group of each proxy, its place in the configuration where none are told. around: the names that
+        expressions may say, None where they need not be there.
         """
         self._groups = range(len(config.proxies)) if groups is None else groups
         self._waiting = waiting
@@ -138,7 +152,8 @@ class TargetBuilder:
         self._dialect = dialect
         self._found = found
         self._node = config.global_.node or node
-        self._compiler = Compiler(dialect, config.global_.bufsize, found, config.global_.variables)
+        self._around = around
+        self._compiler = Compiler(dialect, config.global_.bufsize, found, config.global_.variables, self._around)
         self._contexts = Contexts(config)
         self._transports = Transports(self._contexts, found)
 
@@ -212,11 +227,13 @@ class TargetBuilder:
     def _health(self, target: Target, index: int, group: int, first_ns: int) -> tuple[Program, CheckSpec]:
         planned = target.planned
         to = self._to(target, HEALTH)
-        compiled = self._compiler.health(
-            planned.rules, planned.proxy.unique_id_format, planned.proxy.name, planned.config.name
-        )
+        compiled = self._compiler.health(planned.rules, planned.proxy.unique_id_format)
         if not compiled.external:
             target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts)
+        lives = [live for name in compiled.facts if (live := live_of(name)) is not None]
+        target.reads = frozenset(live.backend or planned.proxy.name for live in lives)
+        if compiled.external or STATE_SITE in compiled.facts or lives:
+            target.retell = partial(self._told, planned, tuple(compiled.facts), compiled.external)
         native_way = not compiled.external and target.reach is None
         if planned.namespace and target.reach is not None:
             raise NotChecked("HTTP/2, or TLS without libssl, in a namespace is not supported")
@@ -241,7 +258,7 @@ class TargetBuilder:
             site=site_of([self._fact(name, planned) for name in compiled.facts]),
             transport=self._transports.transport(planned, compiled.host, self._dialect) if native_way else None,
             outside=target.reach is not None,
-            process=self._process(planned) if compiled.external else None,
+            process=self._process(planned, target.address or NOWHERE) if compiled.external else None,
             netns=namespace_of(planned),
             **source_words(planned.source),  # type: ignore[arg-type]
         )
@@ -269,11 +286,22 @@ class TargetBuilder:
         )
         return program, spec
 
-    def _fact(self, name: str, planned: PlannedServer) -> bytes:
-        """A text that a program tells of its server."""
+    def _told(
+        self, planned: PlannedServer, facts: Sequence[str], external: bool, to: Endpoint, value_of: ValueOf
+    ) -> tuple[bytes, Process | None]:
+        """What a check tells of its server that is at `to` now, and of others."""
+        site = site_of([self._fact(name, planned, to, value_of) for name in facts])
+        return site, self._process(planned, to) if external else None
+
+    def _fact(
+        self, name: str, planned: PlannedServer, to: Endpoint | None = None, value_of: ValueOf = unknown
+    ) -> bytes:
+        """A text that a program tells of its server; to: where that is, if not where the configuration says."""
+        if (live := live_of(name)) is not None:
+            return text_of(live, planned.proxy, self._around, value_of)
         match name:
             case "state-site":
-                return self._state_site(planned)
+                return self._state_site(planned, to)
             case "srv_name":
                 return raw(planned.config.name)
             case "srv_id":
@@ -282,23 +310,24 @@ class TargetBuilder:
                 return raw(planned.proxy.name)
             case "be_id":
                 return raw(str(planned.proxy.id))
+            case "be_server_timeout":
+                return raw(str(planned.proxy.timeout_server_ms))
+            case "be_tunnel_timeout":
+                return raw(str(planned.proxy.timeout_tunnel_ms))
         raise NotChecked(f"nothing is known of '{name}'")
 
-    def _process(self, planned: PlannedServer) -> Process:
-        """What an external check starts. Raises NotChecked where the server has no address."""
-        address = planned.config.address
-        to = endpoint(address, address.port, self._found)
-        if isinstance(to, Unresolved):
-            raise NotChecked(f"no address: {to.why}")
+    def _process(self, planned: PlannedServer, to: Endpoint) -> Process:
+        """What an external check of the server at `to` starts."""
         command = command_of(planned, to, self._config)
         return Process(command.path, command.argv, command.env)
 
-    def _state_site(self, planned: PlannedServer) -> bytes:
-        """The part of send-state's header that never changes (spec §3.8)."""
+    def _state_site(self, planned: PlannedServer, to: Endpoint | None) -> bytes:
+        """The part of send-state's header that changes with the server's address only (spec §3.8)."""
         address = planned.config.address
         inet = address.family in (Family.IPV4, Family.IPV6, Family.NAME)
-        host = address.host if inet else "unix"
-        port = str(address.port) if inet else ""
+        host, port = (address.host, str(address.port)) if to is None else endpoint_place(to)
+        if not inet:
+            host, port = "unix", ""
         name = f"{planned.proxy.name}/{planned.config.name}"
         return f"; address={host}; port={port}; name={name}; node={self._node}; weight=".encode(
             "utf-8", "surrogateescape"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from risefall.engine.native import Change, CheckSpec, Engine, Event, Handle, Program, Record, Statistics
+from risefall.engine.native import Change, CheckSpec, Engine, Event, Handle, Process, Program, Record, Statistics
 
 SPARE_DESCRIPTORS = 64
 SLOTS_MAX = 16_384
@@ -88,6 +88,10 @@ class Workers:
     def set_program(self, check: CheckId, program: Program) -> bool:
         """Gives a check another program; false when the queue is full just now."""
         return self.engines[check.worker].set_program(check.handle, program)
+
+    def set_site(self, check: CheckId, site: bytes, process: Process | None) -> bool:
+        """Gives a check other texts of its server; false when the queue is full just now."""
+        return self.engines[check.worker].set_site(check.handle, site, process)
 
     def observed(self, check: CheckId, ceiling: int, text: bytes, *, again: bool) -> bool:
         """Tells a check what traffic did to it; false when the queue is full just now."""

@@ -9,8 +9,9 @@ Source: spec/haproxy-checks.md §1.11; server_state.c of 2.6.
 from __future__ import annotations
 
 from risefall.state.exchange import CheckChange
-from risefall.state.fleet import WARM, Fleet
+from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, HEALTH, MAINT, Admin, CheckState, Moved, Op, ProxyState, ServerState
+from risefall.state.warming import WARM
 from risefall.state.words import state_text
 
 

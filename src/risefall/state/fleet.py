@@ -18,6 +18,7 @@ from risefall.state.exchange import CheckResult, WeightKind
 from risefall.state.lines import LogLine, Subject
 from risefall.state.server import AGENT, DRAIN, HEALTH, MAINT, Admin, CheckState, Op, ProxyState, ServerState
 from risefall.state.table import ADMIN, ASKS, COPIED, INHERITED, NEXT, Move, first_health
+from risefall.state.warming import WARM, warm_weight, warmth_at
 from risefall.state.words import full_name, runs
 from risefall.state.work import Effects, Order, Work
 from risefall.status import Status, Verdict
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Effects", "Fleet", "LogLine", "Order", "Work"]
 
 WEIGHT_MAX = 256
-WARM = 16
-"""Sixteenths of a full weight (`ServerState.warmth`)."""
 
 
 class Fleet:
@@ -69,7 +68,7 @@ class Fleet:
         server = self.servers[index]
         if server.held_weight >= 0:
             return server.held_weight
-        return server.uweight if server.warmth == WARM else -(-server.uweight * server.warmth // WARM)
+        return warm_weight(server.uweight, server.warmth)
 
     def usable(self, index: int) -> bool:
         """Whether it counts among those that new traffic may go to (spec §6.3, §8.3)."""
@@ -125,14 +124,12 @@ class Fleet:
         server = self.servers[index]
         if server.op is not Op.STARTING:
             return work.effects
-        elapsed_s, whole_s = (now_ms - server.changed_ms) // 1000, -(-server.slowstart_ms // 1000)
-        if not 0 <= elapsed_s < whole_s:
+        warmth = warmth_at((now_ms - server.changed_ms) // 1000, server.slowstart_ms)
+        if warmth is None:
             self._enter(work, index, NEXT[server.op, Move.WARM], "")
-        elif not self.proxies[server.proxy].static:
-            warmth = (WARM * elapsed_s + whole_s) // whole_s
-            if warmth != server.warmth:
-                work.touch(index)
-                self._change(work, index, warmth=warmth)
+        elif not self.proxies[server.proxy].static and warmth != server.warmth:
+            work.touch(index)
+            self._change(work, index, warmth=warmth)
         return work.finish()
 
     def _words(self, work: Work, index: int, result: CheckResult) -> None:
@@ -292,10 +289,10 @@ class Fleet:
         _stamp(work, server)
         self._change(work, index, op=op, admin=admin)
 
-    def resume_slowstart(self, work: Work, index: int) -> None:
-        """A slowstart that began in an earlier run goes on; `warm` says how far it is."""
-        work.change(index)
-        self._change(work, index, op=Op.STARTING)
+    def resume(self, work: Work, index: int, op: Op) -> None:
+        """A slowstart of an earlier run begins anew, or is over; 2.6 does not know why (run)."""
+        why = "" if self.servers[index].tracks >= 0 else ", reason: Unknown, check duration: 0ms"
+        self._enter(work, index, op, why)
 
     def init_state(self, server: ServerState) -> str:
         """The word that counts: 2.6 knows none."""

@@ -93,6 +93,12 @@ def value_of(fleet: Fleet, test: Test, asked: Asked) -> int | str | None:
     return None if place is None else OF_BACKENDS[test.fetch](fleet, fleet.proxies[place])
 
 
+def number_of(fleet: Fleet, fetch: str, backend: str, server: str) -> int | None:
+    """The value of a fetch of a backend, or of a server, for the expressions of checks."""
+    value = value_of(fleet, Test(fetch, (backend, server) if server else (backend,)), Asked())
+    return int(value) if isinstance(value, int) else None
+
+
 def find_server(fleet: Fleet, backend: str, server: str) -> int | None:
     """Its place, None where it is gone."""
     for proxy in fleet.proxies:

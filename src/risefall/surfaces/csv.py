@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from risefall.state.fleet import WARM, Fleet
+from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, DRAIN, HEALTH, MAINT, CheckState, Op, ProxyState, ServerState
+from risefall.state.warming import WARM
 from risefall.state.words import status_word
 from risefall.status import Status
 from risefall.surfaces.columns import AT, BASE, COLUMNS, Column, Format, json_value, tag_words

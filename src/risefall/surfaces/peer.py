@@ -143,14 +143,20 @@ DRAIN_FLAGS = 0x18
 """FDRAIN and IDRAIN of srv_admin_state (spec §5.1)."""
 
 
-def read_draining(client: Client) -> frozenset[str]:
-    """Servers in drain, also those whose status does not show it because they are DOWN. Raises: PeerLost."""
+def read_state_rows(client: Client) -> list[dict[str, str]]:
+    """What `show servers state` says of each server, by its own names. Raises: PeerLost."""
     lines = client.ask("show servers state").text.splitlines()
     head = next((line for line in lines if line.startswith("# ")), "")
     columns = head.removeprefix("# ").split()
+    after = lines[lines.index(head) + 1 :] if head else []
+    rows = (dict(zip(columns, line.split(), strict=False)) for line in after)
+    return [row for row in rows if "be_name" in row and "srv_name" in row]
+
+
+def read_draining(client: Client) -> frozenset[str]:
+    """Servers in drain, also those whose status does not show it because they are DOWN. Raises: PeerLost."""
     found = set()
-    for line in lines[lines.index(head) + 1 :] if head else ():
-        values = dict(zip(columns, line.split(), strict=False))
+    for values in read_state_rows(client):
         admin = values.get("srv_admin_state", "")
         if admin.isdigit() and int(admin) & DRAIN_FLAGS:
             found.add(f"{values['be_name']}/{values['srv_name']}")

@@ -44,7 +44,7 @@ PAUSE_S = 0.1
 """How long accepting rests when the system has no room for another client."""
 
 
-def remove_stale(path: str) -> None:
+def remove_stale(path: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
     """Unlinks a UNIX socket that nobody serves; does nothing where there is none.
 
     Raises: StartError where somebody does, or where something else lies there.
@@ -54,7 +54,7 @@ def remove_stale(path: str) -> None:
             raise StartError(f"{path}: is there and is no socket; move it away or choose another path")
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
@@ -86,15 +86,15 @@ def only_one(path: str) -> Iterator[None]:
         yield
 
 
-def bind(path: str, mode: int = 0o600) -> socket.socket:
+def bind(path: str, mode: int = 0o600, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """A listening socket on `path` that only `mode` may reach, from the first moment.
 
     Raises: StartError saying what to do.
     """
     try:
         with only_one(path), ExitStack() as undo:
-            remove_stale(path)
-            listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
+            remove_stale(path, kind)
+            listener = undo.enter_context(socket.socket(socket.AF_UNIX, kind))
             listener.bind(path)
             undo.callback(os.unlink, path)
             # Until listen() a connect is refused, so a moment with wider rights lets nobody in.

@@ -381,6 +381,8 @@ class ProxyDraft:
             balance=self.balance,
             timeout_connect_ms=self.timeouts.get("connect") or None,
             timeout_check_ms=self.timeouts.get("check") or None,
+            timeout_server_ms=self.timeouts.get("server", 0),
+            timeout_tunnel_ms=self.timeouts.get("tunnel", 0),
             log_health_checks="log-health-checks" in self.options,
             allbackups="allbackups" in self.options,
             disabled=self.disabled,

@@ -55,6 +55,14 @@ def time_ms(text: str, *, default_unit: str = "ms") -> tuple[int, str]:
     return ms, rest
 
 
+def long_ms(text: str) -> int:
+    """Milliseconds of a time that HAProxy never reads, so that its 24.8 days do not end it. Raises ValueError."""
+    found = TIME.fullmatch(text)
+    if not found:
+        raise ValueError(text)
+    return -(-integer(found.group(1)) * US_OF[found.group(2) or "ms"] // 1000)
+
+
 def parse_time(text: str, what: str, at: int, *, default_unit: str = "ms") -> int:
     """Milliseconds. Raises Wrong, which names <what>."""
     try:

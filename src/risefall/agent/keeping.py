@@ -1,0 +1,83 @@
+"""The two files in the state folder, written in a thread whenever what they hold has changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import trio
+
+from risefall.agent.keep import read_kept, write_kept
+from risefall.agent.leases import Book, Order
+from risefall.agent.voice import Kept
+from risefall.errors import StartError
+
+ORDERS_FILE = "orders.json"
+TOLD_FILE = "told.json"
+Log = Callable[[str], None]
+
+
+class Keeper:
+    """Keeps orders, and what each balancer was told. folder: None keeps nothing."""
+
+    def __init__(self, folder: str | None, log: Log) -> None:
+        self._folder = folder
+        self._log = log
+        self._wake = trio.Event()
+        self._orders: list[Order] = []
+        self._owed: list[Kept] = []
+        self._failed = ""
+        self._lock = trio.Lock()
+
+    def read(self) -> tuple[Book, list[Kept]]:
+        """What an earlier agent left. Raises StartError when it cannot be known."""
+        if self._folder is None:
+            return Book(), []
+        try:
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            orders, first = read_kept(f"{self._folder}/{ORDERS_FILE}", list[Order])
+            told, second = read_kept(f"{self._folder}/{TOLD_FILE}", list[Kept])
+        except OSError as error:
+            raise StartError(f"{error.filename or self._folder}: {error.strerror}: orders cannot be kept") from error
+        for warning in (first, second):
+            if warning:
+                self._log(f"warning: {warning}")
+        self._orders, self._owed = orders or [], owed_of(told or [])
+        return Book(self._orders), told or []
+
+    def wake(self) -> None:
+        """Something may have changed."""
+        self._wake.set()
+
+    async def run(self, orders: Callable[[], list[Order]], told: Callable[[], list[Kept]]) -> None:
+        """Writes for ever. A disk that is full is told once, and tried again at the next change."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            await self.write(orders(), told())
+
+    async def write(self, orders: list[Order], told: list[Kept], *, last: bool = False) -> bool:
+        """Writes what has changed since the last time; whether all is on the disk. last: also who has polled."""
+        if self._folder is None:
+            return True
+        async with self._lock:
+            try:
+                if orders != self._orders:
+                    await trio.to_thread.run_sync(write_kept, f"{self._folder}/{ORDERS_FILE}", orders)
+                    self._orders = orders
+                if last or owed_of(told) != self._owed:
+                    await trio.to_thread.run_sync(write_kept, f"{self._folder}/{TOLD_FILE}", told)
+                    self._owed = owed_of(told)
+                self._failed = ""
+            except OSError as error:
+                said = f"warning: orders are not kept: {error.filename or self._folder}: {error.strerror}"
+                if said != self._failed:
+                    self._log(said)
+                self._failed = said
+                return False
+            return True
+
+
+def owed_of(told: list[Kept]) -> list[Kept]:
+    """What must be in the file at once; when somebody polled may be old."""
+    return [Kept(service=one.service, balancer=one.balancer, owed=one.owed) for one in told if one.owed]
