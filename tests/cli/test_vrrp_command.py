@@ -43,14 +43,14 @@ def write(folder: Path, text: str = TEXT) -> str:
 
 
 def test_tables(tmp_path: Path) -> None:
-    result = CliRunner().invoke(group, ["vrrp", "-f", write(tmp_path)], env={"COLUMNS": "160"})
+    result = CliRunner().invoke(group, ["vrrp", "--plan", "-f", write(tmp_path)], env={"COLUMNS": "160"})
     assert result.exit_code == 0
     for word in ("/usr/bin/test -e /run/ok", "chk -20", "10.0.0.1/32", "TCP_CHECK every 1m, retry 1 after 1s"):
         assert word in result.output
 
 
 def test_objects(tmp_path: Path) -> None:
-    result = CliRunner().invoke(group, ["vrrp", "--json", "-f", write(tmp_path)])
+    result = CliRunner().invoke(group, ["vrrp", "--plan", "--json", "-f", write(tmp_path)])
     found = [json.loads(line) for line in result.output.splitlines()]
     assert [one["kind"] for one in found] == ["script", "instance", "virtual_server"]
     assert found[1]["track_scripts"][0]["weight"] == -20

@@ -15,13 +15,15 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from risefall.vrrp.scripts import ScriptSettings
-from risefall.vrrp.settings import US_PER_S, InstanceSettings
+from risefall.vrrp.settings import US_PER_S, AuthType, InstanceSettings
 from risefall.vrrp.trackers import Kind, Tracked
+from stalls import NICE
 
 VERSION = "v2.2.7"
 UP_DEADLINE_S = 15.0
@@ -54,7 +56,15 @@ class NodePlan(msgspec.Struct, frozen=True):
     delay_s: float = 0
     """vrrp_startup_delay."""
     at_first: tuple[tuple[str, int], ...] = ()
-    """What the files hold at the start; 0 where nothing is said."""
+    """What the files hold at the start; 0 where nothing is said. Of a process: how many run."""
+    of_group: tuple[Tracked, ...] = ()
+    """Files that the group tracks."""
+    tracking_weight: bool = False
+    """sync_group_tracking_weight."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """What keepalived finds there besides."""
+    programs: tuple[tuple[str, str, Callable[[int], None]], ...] = ()
+    """Scripts that are another command line, and what is done in place of writing: the script fails after a value other than 0."""
 
 
 def missing() -> str:
@@ -86,6 +96,7 @@ class Lab:
         self.prefix = f"rf{os.getpid()}x{next(_NUMBERS)}"
         self.heard: list[Heard] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._copies: dict[str, list[subprocess.Popen[bytes]]] = {}
         self._changed = threading.Condition()
         self._readers: list[threading.Thread] = []
         self._ended = threading.Event()
@@ -110,6 +121,8 @@ class Lab:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for program in self._copies:
+            self._run_copies(program, 0)
         for reader in self._readers:
             reader.join()
         for name in ("br", *self.plans):
@@ -134,12 +147,23 @@ class Lab:
         for name, plan in self.plans.items():
             space = self._space(name)
             _ip("netns", "add", space)
+            _ip("-n", space, "link", "set", "lo", "up")
             for link, settings in enumerate(plan.instances):
                 there = f"{name}l{link}"
                 _ip("-n", space, "link", "add", f"eth{link}", "type", "veth", "peer", there, "netns", bridges)
                 _ip("-n", bridges, "link", "set", there, "master", f"br{link}", "up")
-                _ip("-n", space, "addr", "add", f"{settings.source}/24", "dev", f"eth{link}")
+                if ":" in settings.source:  # no other link-local address, and none that must be proved first
+                    _ip("-n", space, "link", "set", f"eth{link}", "addrgenmode", "none")
+                    _ip("-n", space, "addr", "add", f"{settings.source}/64", "dev", f"eth{link}", "nodad")
+                else:
+                    _ip("-n", space, "addr", "add", f"{settings.source}/24", "dev", f"eth{link}")
                 _ip("-n", space, "link", "set", f"eth{link}", "up")
+            for one in plan.tracked:
+                if one.kind is Kind.INTERFACE:
+                    there = f"{name}{one.name}"
+                    _ip("-n", space, "link", "add", one.name, "type", "veth", "peer", there, "netns", bridges)
+                    _ip("-n", bridges, "link", "set", there, "up")
+                    _ip("-n", space, "link", "set", one.name, "up")
 
     # What is done to nodes; each returns when it was done.
 
@@ -154,17 +178,20 @@ class Lab:
             reader.start()
             self._readers.append(reader)
         (folder / "keepalived.conf").write_text(self._config(name))
-        for tracked in self.plans[name].tracked:
+        for tracked in (*self.plans[name].tracked, *self.plans[name].of_group):
             self._put(name, tracked, dict(self.plans[name].at_first).get(tracked.name, 0))
         before = len(self.heard)
         pids = [f"--{kind}={folder / kind}" for kind in ("pid", "vrrp_pid", "checkers_pid", "bfd_pid")]
-        inside = ("ip", "netns", "exec", self._space(name))
+        # Only a keepalived that enters the namespace by itself hears of processes (spec §2.4).
+        hears = any(one.kind is Kind.PROCESS for one in self.plans[name].tracked)
+        inside = ("ip", "netns", "exec", self._space(name)) if not hears else ()
+        pids += [f"--namespace={self._space(name)}"] if hears else []
         with (folder / "log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [*inside, "keepalived", "-n", "-l", "-D", "-P", "-f", str(folder / "keepalived.conf"), *pids],
+                [*inside, *NICE, "keepalived", "-n", "-l", "-D", "-P", "-f", str(folder / "keepalived.conf"), *pids],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "TMPDIR": str(folder)},
+                env={**os.environ, "TMPDIR": str(folder), **dict(self.plans[name].environment)},
             )
         wanted = len(self.plans[name].instances) + self.plans[name].group
         self.wait(lambda: len([one for one in self.heard[before:] if one.node == name]) >= wanted)
@@ -189,31 +216,62 @@ class Lab:
     def write(self, name: str, file: str, value: int) -> int:
         """Changes a track file, or what a script finds."""
         at_us = self.now_us()
-        tracked = next(one for one in self.plans[name].tracked if one.name == file)
+        plan = self.plans[name]
+        tracked = next(one for one in (*plan.tracked, *plan.of_group) if one.name == file)
         self._put(name, tracked, value)
         return at_us
 
     def _put(self, name: str, tracked: Tracked, value: int) -> None:
+        if tracked.kind is Kind.INTERFACE:
+            return
+        if tracked.kind is Kind.PROCESS:
+            self._run_copies(tracked.name, value)
+            return
+        for script, _, cause in self.plans[name].programs:
+            if script == tracked.name:
+                cause(value)
+                return
         empty = tracked.kind is Kind.SCRIPT and not value
         (self.folder / name / tracked.name).write_text("" if empty else f"{value}\n")
 
+    def _run_copies(self, program: str, count: int) -> None:
+        """So many processes of this name live; the name holds on this machine, so each scenario has its own."""
+        path = self.folder / program
+        if not path.exists():
+            shutil.copy("/bin/sleep", path)
+        running = self._copies.setdefault(program, [])
+        while len(running) < count:
+            running.append(subprocess.Popen([path, "1000"]))
+        while len(running) > count:
+            last = running.pop()
+            last.kill()
+            last.wait()
+
+    def deafen(self, name: str) -> int:
+        """No advert reaches this node any more, though its own reach the others."""
+        return self._port(name, "mcast_flood", "off")
+
+    def hearing(self, name: str) -> int:
+        """And again."""
+        return self._port(name, "mcast_flood", "on")
+
     def part(self, name: str) -> int:
         """This node's packets reach nobody who is parted too, though its link is up."""
-        return self._isolate(name, "on")
+        return self._port(name, "isolated", "on")
 
     def heal(self, name: str) -> int:
         """And again."""
-        return self._isolate(name, "off")
+        return self._port(name, "isolated", "off")
 
-    def _isolate(self, name: str, state: str) -> int:
+    def _port(self, name: str, flag: str, state: str) -> int:
         at_us = self.now_us()
-        _ip("-n", self._space("br"), "link", "set", f"{name}l0", "type", "bridge_slave", "isolated", state)
+        _ip("-n", self._space("br"), "link", "set", f"{name}l0", "type", "bridge_slave", flag, state)
         return at_us
 
-    def link(self, name: str, state: str, number: int = 0) -> int:
+    def link(self, name: str, state: str, interface: str = "eth0") -> int:
         """Sets an interface of the node `up` or `down`."""
         at_us = self.now_us()
-        _ip("-n", self._space(name), "link", "set", f"eth{number}", state)
+        _ip("-n", self._space(name), "link", "set", interface, state)
         return at_us
 
     def wait(self, seen: object, deadline_s: float = UP_DEADLINE_S) -> None:
@@ -252,21 +310,26 @@ class Lab:
         head = [f"global_defs {{\n router_id t\n script_user root\n vrrp_notify_fifo {folder / 'fifo'}\n}}"]
         if plan.delay_s:
             head.append(f"global_defs {{\n vrrp_startup_delay {plan.delay_s}\n}}")
-        files = [one.name for one in plan.tracked if one.kind is Kind.FILE]
+        files = [one.name for one in (*plan.tracked, *plan.of_group) if one.kind is Kind.FILE]
         head += [f"track_file {one} {{\n file {folder / one}\n}}" for one in files]
-        head += [_script(one, folder) for one in plan.scripts]
+        lines = {script: line for script, line, _ in plan.programs}
+        head += [_script(one, lines.get(one.name, f"/usr/bin/test ! -s {folder / one.name}")) for one in plan.scripts]
+        processes = [one.name for one in plan.tracked if one.kind is Kind.PROCESS]
+        head += [f"vrrp_track_process {one} {{\n process {one}\n quorum 2\n}}" for one in processes]
         if plan.group:
             members = "\n  ".join(one.name for one in plan.instances)
-            head.append(f"vrrp_sync_group G {{\n group {{\n  {members}\n }}\n}}")
+            flag = " sync_group_tracking_weight\n" if plan.tracking_weight else ""
+            blocks = "\n".join(_tracks(plan.of_group))
+            head.append(f"vrrp_sync_group G {{\n group {{\n  {members}\n }}\n{flag}{blocks}\n}}")
         for link, settings in enumerate(plan.instances):
             head.append(_instance(settings, link, plan.tracked if link == 0 else ()))
         return "\n".join(head) + "\n"
 
 
-def _script(settings: ScriptSettings, folder: Path) -> str:
+def _script(settings: ScriptSettings, line: str) -> str:
     """The block of one script."""
     body = [
-        f'script "/usr/bin/test ! -s {folder / settings.name}"',
+        f'script "{line}"',
         f"interval {settings.interval_us // US_PER_S}",
         f"rise {settings.rise}",
         f"fall {settings.fall}",
@@ -286,20 +349,33 @@ def _instance(settings: InstanceSettings, link: int, tracked: tuple[Tracked, ...
         "garp_master_delay 0",
         "notify_priority_changes true",
     ]
-    if settings.nopreempt:
-        lines.append("nopreempt")
-    if settings.dont_track_primary:
-        lines.append("dont_track_primary")
+    for flag in ("nopreempt", "dont_track_primary", "higher_prio_send_advert", "lower_prio_no_advert"):
+        if getattr(settings, flag):
+            lines.append(flag)
+    if settings.auth.kind is not AuthType.NONE:
+        lines += [
+            "authentication {",
+            f"  auth_type {settings.auth.kind.name}",
+            f"  auth_pass {settings.auth.key.decode()}",
+            "}",
+        ]
     if settings.preempt_delay_us:
         lines.append(f"preempt_delay {settings.preempt_delay_us / US_PER_S:g}")
-    blocks = [("virtual_ipaddress", [f"{vip}/24" for vip in settings.vips])]
+    blocks = [("virtual_ipaddress", [f"{vip}/{64 if ':' in vip else 24}" for vip in settings.vips])]
     blocks.append(("unicast_peer", [peer.address for peer in settings.peers]))
-    reverse = {True: " reverse", False: ""}
-    for kind in (Kind.FILE, Kind.SCRIPT):
-        entries = [f"{one.name} weight {one.weight}{reverse[one.reverse]}" for one in tracked if one.kind is kind]
-        blocks.append((f"track_{kind.value}", entries))
     for block, entries in blocks:
         if entries:
             lines += [f"{block} {{", *(f"  {entry}" for entry in entries), "}"]
+    lines += _tracks(tracked)
     body = "\n".join(f"  {line}" for line in lines)
     return f"vrrp_instance {settings.name} {{\n{body}\n}}"
+
+
+def _tracks(tracked: tuple[Tracked, ...]) -> list[str]:
+    """The lines of all track_... blocks."""
+    lines = []
+    for kind in (Kind.FILE, Kind.SCRIPT, Kind.INTERFACE, Kind.PROCESS):
+        own = [one for one in tracked if one.kind is kind]
+        entries = [f"  {one.name} weight {one.weight}{' reverse' if one.reverse else ''}" for one in own]
+        lines += [f"track_{kind.value} {{", *entries, "}"] if own else []
+    return lines

@@ -20,7 +20,7 @@ import risefall.vrrp
 from risefall.vrrp.actions import State
 from risefall.vrrp.election import master_down_us
 from risefall.vrrp.network import Network
-from risefall.vrrp.settings import InstanceSettings, Peer
+from risefall.vrrp.settings import Auth, AuthType, InstanceSettings, Peer
 from risefall.vrrp.trackers import DOWN, UP
 
 MASTER, BACKUP = State.MASTER, State.BACKUP
@@ -39,6 +39,18 @@ shared_traits = st.one_of(
     st.fixed_dictionaries({"version": st.just(2), "adv_us": st.sampled_from([1_000_000, 2_000_000])}),
     st.fixed_dictionaries({"version": st.just(3), "adv_us": st.sampled_from([50_000, 200_000, 1_000_000])}),
 )
+ADDRESS_LISTS = (
+    ("10.77.0.100",),
+    ("10.77.0.100", "10.77.0.101"),
+    tuple(f"10.77.1.{number}" for number in range(1, 21)),
+)
+agreed_traits = st.fixed_dictionaries(
+    {
+        "vips": st.sampled_from(ADDRESS_LISTS),
+        "auth": st.sampled_from([Auth(), Auth(AuthType.PASS, b"secret"), Auth(AuthType.PASS, b"x")]),
+    }
+)
+"""Version 3 knows no authentication: there it is left out."""
 disturbances = st.lists(
     st.tuples(
         st.integers(0, 30_000_000),
@@ -76,6 +88,7 @@ def eligible(network: Network, name: str) -> bool:
 @settings(max_examples=150, deadline=None)
 @given(
     shared_traits,
+    agreed_traits,
     st.lists(node_traits, min_size=2, max_size=4),
     st.booleans(),
     st.sampled_from([0, -20, 30]),
@@ -83,12 +96,14 @@ def eligible(network: Network, name: str) -> bool:
 )
 def test_at_most_one_master_after_the_hold_down(
     shared: dict[str, object],
+    agreed: dict[str, object],
     traits: list[dict[str, object]],
     unicast: bool,
     weight: int,
     events: list[tuple[int, str, int]],
 ) -> None:
     """Nodes agree on version, interval, authentication, addresses and peers; no partition, no dont_track_primary."""
+    shared = {**shared, **agreed, **({"auth": Auth()} if shared["version"] == 3 else {})}
     network = Network()
     for number, own in enumerate(traits):
         peers = tuple(Peer(one) for one in ADDRESSES[: len(traits)] if one != ADDRESSES[number]) if unicast else ()

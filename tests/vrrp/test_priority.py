@@ -130,9 +130,13 @@ def test_quorum(count: int, quorum: int, quorum_max: int | None, good: bool) -> 
 
 
 def test_an_owner_stays_255() -> None:
-    """Its weighted trackers are dropped, an interface's weight becomes 0, unweighted ones act."""
-    kept = kept_trackers([script("A", -20), script("B", 0), Tracked(Kind.INTERFACE, "eth1", 10)], owner=True)
-    assert kept.said == ("ignoring tracked script A with weights due to address_owner",)
+    """Its weighted trackers are dropped, unweighted ones act."""
+    weighted = [script("A", -20), Tracked(Kind.INTERFACE, "eth2", 10)]
+    kept = kept_trackers([*weighted, script("B", 0), Tracked(Kind.INTERFACE, "eth1")], owner=True)
+    assert kept.said == (
+        "ignoring tracked script A with weights due to address_owner",
+        "ignoring eth2 tracked interface due to address owner",
+    )
     trackers = Trackers(255, kept.trackers)
     trackers.read("script B", UP)
     assert trackers.standing().effective == 255
@@ -147,7 +151,7 @@ def test_an_owner_stays_255() -> None:
         (script("A", -20), None),
         (script("A", 0), 0),
         (Tracked(Kind.BFD, "A", 5), None),
-        (Tracked(Kind.INTERFACE, "A", 5), 0),
+        (Tracked(Kind.INTERFACE, "A", 5), 5),
         (Tracked(Kind.PROCESS, "A", 5), 5),
         (Tracked(Kind.FILE, "A", 1), 0),
         (Tracked(Kind.FILE, "A", 2), None),

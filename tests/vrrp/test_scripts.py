@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vrrp_kit import VECTORS
 
 from risefall.vrrp.scripts import (
     Action,
@@ -45,17 +46,7 @@ def played(rise: int, fall: int, letters: str) -> tuple[str, int]:
 
 @pytest.mark.parametrize(
     ("rise", "fall", "letters", "events", "result"),
-    [
-        (1, 1, "sfsf", "UP@1 DOWN@2 UP@3 DOWN@4", 0),
-        (3, 3, "s", "UP@1", 5),
-        (3, 3, "f", "DOWN@1", 0),
-        (2, 3, "sffsfffss", "UP@1 DOWN@7 UP@9", 4),
-        (3, 2, "ffsssff", "DOWN@1 UP@5 DOWN@7", 0),
-        (2, 2, "sfsfsff", "UP@1 DOWN@7", 0),
-        (3, 2, "fssfsss", "DOWN@1 UP@7", 4),
-        (1, 3, "sfffs", "UP@1 DOWN@4 UP@5", 3),
-        (2, 1, "fsfss", "DOWN@1 UP@5", 2),
-    ],
+    VECTORS,
 )
 def test_the_vectors_of_the_spec(rise: int, fall: int, letters: str, events: str, result: int) -> None:
     """§1.10, each of which was replayed on 2.2.7."""

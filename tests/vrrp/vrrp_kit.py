@@ -13,6 +13,18 @@ from risefall.vrrp.settings import US_PER_S, InstanceSettings
 from risefall.vrrp.trackers import DOWN, UP, Kind, Tracked
 
 CHK = "script chk"
+VECTORS = [
+    (1, 1, "sfsf", "UP@1 DOWN@2 UP@3 DOWN@4", 0),
+    (3, 3, "s", "UP@1", 5),
+    (3, 3, "f", "DOWN@1", 0),
+    (2, 3, "sffsfffss", "UP@1 DOWN@7 UP@9", 4),
+    (3, 2, "ffsssff", "DOWN@1 UP@5 DOWN@7", 0),
+    (2, 2, "sfsfsff", "UP@1 DOWN@7", 0),
+    (3, 2, "fssfsss", "DOWN@1 UP@7", 4),
+    (1, 3, "sfffs", "UP@1 DOWN@4 UP@5", 3),
+    (2, 1, "fsfss", "DOWN@1 UP@5", 2),
+]
+"""Spec §1.10: rise, fall, results, events, the last counter."""
 Step = Callable[[Network], None]
 
 

@@ -9,11 +9,13 @@ from functools import partial
 import click
 import trio
 
-from risefall.cli.loading import load
+from risefall.cli.loading import load, load_text
 from risefall.cli.options import config_options, duration_s, json_option
 from risefall.daemon.keeping import usual_folder
+from risefall.daemon.scripts import read_scripts
 from risefall.daemon.service import Options, Service
-from risefall.surfaces.client import parse_place
+from risefall.daemon.tracked import answering
+from risefall.surfaces.client import parse_place, usual_socket_path
 
 
 def sockets(context: click.Context, option: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -27,7 +29,7 @@ def sockets(context: click.Context, option: click.Parameter, names: tuple[str, .
 
 
 @click.command("run")
-@config_options
+@partial(config_options, required=False)
 @json_option
 @click.option(
     "--log",
@@ -75,6 +77,15 @@ def sockets(context: click.Context, option: click.Parameter, names: tuple[str, .
     help="set the servers of this HAProxy through its runtime socket (PATH or HOST:PORT, level admin); repeatable",
 )
 @click.option("--push-only", metavar="BACKEND", multiple=True, help="push the servers of this backend only; repeatable")
+@click.option(
+    "--scripts",
+    metavar="FILE",
+    default="",
+    help="run the vrrp_scripts of this file (risefall vrrp --split writes it), once for all who ask",
+)
+@click.option(
+    "--track-dir", metavar="DIR", default="", help="write a track file a script of --scripts here: 0 is good, 1 is not"
+)
 def command(
     files: tuple[str, ...],
     dialect: str,
@@ -90,6 +101,8 @@ def command(
     serve: str,
     push: tuple[str, ...],
     push_only: tuple[str, ...],
+    scripts: str,
+    track_dir: str,
 ) -> None:
     """Checks every server for ever, as HAProxy would, and tells what changes.
 
@@ -99,6 +112,12 @@ def command(
     Example:
       risefall run -f /etc/haproxy/haproxy.cfg --stats 5s
     """
+    if not files and not scripts:
+        raise click.UsageError("-f FILE says what to check (or --scripts FILE what to run)")
+    if track_dir and not scripts:
+        raise click.UsageError("--track-dir is of --scripts: name its FILE too")
+    if track_dir and not os.path.isdir(track_dir):
+        raise click.UsageError(f"--track-dir {track_dir}: there is no such folder")
     options = Options(
         log=log,
         span_s=duration_s(span) if span else None,
@@ -111,14 +130,17 @@ def command(
         state_dir="" if state_dir == "none" else state_dir or usual_folder(os.environ),
         push=push,
         push_only=push_only,
+        scripts=read_scripts(scripts, lambda text: click.echo(text, err=True)) if scripts else None,
+        track_dir=track_dir,
     )
-    loaded = load(files, dialect, strict)
-    for name in sorted(set(push_only) - {proxy.name for proxy in loaded.config.proxies}):
-        raise click.UsageError(f"--push-only {name}: there is no such backend")
-    again = None if "-" in files else partial(load, files, dialect, strict)
-    service = Service(loaded, options, again)
-    del loaded
-    trio.run(service.run)
+    with answering(socket_path or usual_socket_path(), options.state_dir) as answers:
+        loaded = load(files, dialect, strict) if files else load_text(scripts, "", os.environ, dialect)
+        for name in sorted(set(push_only) - {proxy.name for proxy in loaded.config.proxies}):
+            raise click.UsageError(f"--push-only {name}: there is no such backend")
+        again = None if "-" in files or not files else partial(load, files, dialect, strict)
+        service = Service(loaded, options, again, answers)
+        del loaded
+        trio.run(service.run)
     for line in service.last_words:
         click.echo(f"risefall: {line}", err=True)
     if log != "none" or stats:

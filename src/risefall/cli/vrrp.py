@@ -1,4 +1,4 @@
-"""`risefall vrrp -f FILE`: what a keepalived.conf says once everything is inherited, dropped and set right."""
+"""`risefall vrrp -f FILE`: what a keepalived.conf says, once everything is inherited, dropped and set right, and what it does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from rich.table import Table
 
 from risefall.cli.console import Screen
-from risefall.cli.options import json_option
+from risefall.cli.options import duration_s, json_option
 from risefall.cli.plan import span
 from risefall.config.keepalived import read
 from risefall.config.keepalived.files import unfit
@@ -183,25 +183,85 @@ def show(config: Config) -> None:
 )
 @click.option("-i", "--config-id", metavar="ID", default=None, help="of @ID lines; by default the host name")
 @click.option("--check-config", is_flag=True, help="only say what is wrong")
-@click.option("--plan", "plan_", is_flag=True, help="what it comes to; this is also what is done without an option")
+@click.option("--plan", "plan_", is_flag=True, help="only show what it comes to")
+@click.option("--once", is_flag=True, help="run every script once, show what follows, and end")
+@click.option("--for", "span", metavar="TIME", default="", help="end after a while, such as 20s")
+@click.option("--notify", is_flag=True, help="make the notifications too: programs, FIFOs, mails; else they are shown")
+@click.option(
+    "--peer",
+    type=click.IntRange(1, 255),
+    metavar="PRIORITY",
+    default=None,
+    help="suppose one other healthy node of this effective priority; else nobody is heard",
+)
+@click.option("--detail", is_flag=True, help="also the lines that keepalived logs with -D only")
+@click.option(
+    "--split", metavar="FILE", default="", help="write its scripts and a keepalived.conf that asks risefall-track"
+)
+@click.option("--into", metavar="DIR", default="risefall-split", show_default=True, help="where --split writes")
+@click.option(
+    "--track",
+    metavar="PATH",
+    default="/opt/risefall/bin/risefall-track",
+    show_default=True,
+    help="the risefall-track that --split names",
+)
 @click.option("--strict", is_flag=True, help="warnings of the configuration are errors")
 @json_option
-def command(file: str, config_id: str | None, check_config: bool, plan_: bool, strict: bool, as_json: bool) -> None:
-    """Reads a keepalived.conf as keepalived 2.2.7 does and shows scripts, instances, groups and virtual servers.
+def command(
+    file: str,
+    config_id: str | None,
+    check_config: bool,
+    plan_: bool,
+    once: bool,
+    span: str,
+    notify: bool,
+    peer: int | None,
+    detail: bool,
+    split: str,
+    into: str,
+    track: str,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Evaluates a keepalived.conf as keepalived 2.2.7 does: runs its scripts, watches what else it tracks, and shows of every
+    instance and group the state, the priority, what each tracker gives, and what would follow if it failed.
 
-    What keepalived would not start with is an error, what it ignores or drops a warning.
+    It sends and hears no adverts: without --peer, states are those of a node that hears nobody. What keepalived would not
+    start with is an error, what it ignores or drops a warning. Exit code: 0, 1 when a script is down or an instance at FAULT.
 
     \b
     Example:
-      risefall vrrp -f /etc/keepalived/keepalived.conf --check-config
+      risefall vrrp -f /etc/keepalived/keepalived.conf --once
     """
-    if check_config and (plan_ or as_json):
-        raise click.UsageError("--check-config prints no plan: leave --plan and --json out")
+    if check_config and (plan_ or as_json or once):
+        raise click.UsageError("--check-config prints no plan: leave --plan, --once and --json out")
+    if plan_ and once:
+        raise click.UsageError("--plan runs nothing: leave --once out")
+    if once and (notify or span):
+        raise click.UsageError(
+            "--once ends by itself and only shows what would be notified: leave --notify and --for out"
+        )
+    if split:
+        from risefall.evaluator.split import split as split_
+
+        written = split_(load(split, config_id, strict), split, into, track)
+        for path in written:
+            click.echo(path)
+        return
     config = load(file, config_id, strict)
     if check_config:
         click.echo(f"{file}: {len(config.warnings)} warnings, no errors" if config.warnings else f"{file}: valid")
-    elif as_json:
+    elif plan_ and as_json:
         for one in objects(config):
             click.echo(msgspec.json.encode(clean(one)))
-    else:
+    elif plan_:
         show(config)
+    else:
+        from risefall.cli import vrrp_live
+
+        span_s = duration_s(span) if span else None
+        settings = vrrp_live.Settings(
+            once=once, as_json=as_json, notify=notify, span_s=span_s, peer=peer, detail=detail
+        )
+        sys.exit(vrrp_live.evaluate(config, settings))

@@ -16,7 +16,7 @@ import time
 import traceback
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ import trio
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.plan import Loaded
+from risefall.config.keepalived.model import Config as ScriptsConfig
 from risefall.daemon.draft import Draft, Groups, ProxyKey, checks_of, place_all
 from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
@@ -37,8 +38,10 @@ from risefall.daemon.overview import Row, down_of, rows_of
 from risefall.daemon.placed import Placed
 from risefall.daemon.reload import Heir, Moves
 from risefall.daemon.report import Following, Report
-from risefall.daemon.server_states import Rows, apply_rows, read_rows
+from risefall.daemon.server_states import Found as StateRows
+from risefall.daemon.server_states import apply_rows, read_rows
 from risefall.daemon.serving import Serving
+from risefall.daemon.tracked import Answering, Board, FleetBoard, ScriptBoard, answering
 from risefall.daemon.wishes import Sections
 from risefall.engine.names import Found, resolve
 from risefall.engine.native import Record, Statistics, now_ns
@@ -49,6 +52,7 @@ from risefall.state.commands import Refused
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.moving import rename
 from risefall.state.observe import Traffic, observe
+from risefall.state.words import full_name
 from risefall.surfaces.calls import Level
 from risefall.surfaces.client import usual_socket_path
 from risefall.surfaces.info import Value
@@ -58,6 +62,7 @@ from risefall.surfaces.serve import INHERITED, inherited, serve
 if TYPE_CHECKING:
     from risefall.daemon.push import Push
     from risefall.daemon.resolving import Resolver
+    from risefall.daemon.scripts import Publisher, Scripts
 
 LEAD_NS = 20_000_000
 LEAD_PER_CHECK_NS = 30_000
@@ -74,6 +79,7 @@ class Options(msgspec.Struct, frozen=True):
     slots: checks under way at once, 0 for as many as descriptors allow. socket_path: "" for the usual place.
     serve_config: also what the configuration itself opens: stats sockets and monitor-uri. state_dir: where the state is kept over restarts, "" for nowhere.
     push: runtime sockets of HAProxys whose servers are set from here. push_only: of these backends; all where empty.
+    scripts: vrrp_scripts to run. track_dir: where their track files are written, "" for nowhere.
     """
 
     log: str = "config"
@@ -88,13 +94,24 @@ class Options(msgspec.Struct, frozen=True):
     serve_config: bool = False
     push: tuple[str, ...] = ()
     push_only: tuple[str, ...] = ()
+    scripts: ScriptsConfig | None = None
+    track_dir: str = ""
 
 
 class Service:
     """One run of the daemon. `run` once; the rest may be asked while it runs, `summary` and `exit_code` after it too."""
 
-    def __init__(self, loaded: Loaded, options: Options, reread: Callable[[], Loaded] | None = None) -> None:
-        """reread: reads the configuration again for a reload, in a thread; None where that cannot be. May raise ConfigError."""
+    def __init__(
+        self,
+        loaded: Loaded,
+        options: Options,
+        reread: Callable[[], Loaded] | None = None,
+        answering: Answering | None = None,
+    ) -> None:
+        """reread: reads the configuration again for a reload, in a thread; None where that cannot be. May raise ConfigError.
+
+        answering: what answers risefall-track already; None to begin with it in `run`.
+        """
         self._reread = reread
         self._loaded: Loaded | None = loaded
         self._options = options
@@ -108,6 +125,8 @@ class Service:
         self._blamed = 0
         self._node = socket.gethostname()
         self._shown_node = self._description = ""
+        self.publishers: list[Publisher] = []
+        """Who is told the results of `scripts`; put in before `run`."""
         self.handled = 0
         """Events that Python has handled."""
         self._wanted = trio.Event()
@@ -121,6 +140,8 @@ class Service:
         self._socket_paths: list[str] = []
         self._notifier = Notifier("")
         self._push: Push | None = None
+        self._answering: Answering | None = answering
+        self._tracked: FleetBoard
         self._marks: array[int]
         self._proxies: Sequence[ProxyKey]
         self._grower: Grower
@@ -132,6 +153,12 @@ class Service:
         self._nursery: trio.Nursery
         self.join: Join
         self.report: Report
+
+    @property
+    def board(self) -> Board:
+        """Where facts are published to risefall-track. While it runs."""
+        assert self._answering is not None
+        return self._answering.board
 
     @property
     def fleet(self) -> Fleet:
@@ -148,8 +175,13 @@ class Service:
         self._given = take_environment(os.environ, os.getpid())
         self._notifier = Notifier(self._given.notify)
         self._notifier.tell("STATUS=looking up names")
+        options = self._options
         try:
-            await self._run(task_status)
+            with ExitStack() as undo:
+                if self._answering is None:
+                    path = (options.socket_path or usual_socket_path()) if options.runtime_socket else ""
+                    self._answering = undo.enter_context(answering(path, options.state_dir))
+                await self._run(task_status)
         except BaseExceptionGroup as group:
             ours, other = group.split(RisefallError)
             if ours is None or other is not None:
@@ -163,25 +195,37 @@ class Service:
         """Returns once `run` has."""
         await self._ended.wait()
 
+    def _make_scripts(self, config: ScriptsConfig) -> Scripts:
+        """Raises: StartError."""
+        from risefall.daemon.scripts import Scripts, TrackFiles
+
+        board = ScriptBoard(self.board, [script.name for script in config.scripts])
+        publishers: list[Publisher] = [board, *self.publishers]
+        if self._options.track_dir:
+            publishers.append(TrackFiles(self._options.track_dir, self.report.say))
+        return Scripts(config, publishers, self.report.say)
+
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         loaded, options = self._loaded, self._options
         assert loaded is not None, "a service runs once"
         config = loaded.config
         found = await resolve(loaded.addresses(waiting=True))
         checks = checks_of(loaded)
-        with Workers(
-            options.workers,
-            checks,
-            slots=options.slots,
-            bufsize=config.global_.bufsize,
-            groups=len(config.proxies) or 1,
-        ) as workers:
+        with (
+            Workers(
+                options.workers,
+                checks,
+                slots=options.slots,
+                bufsize=config.global_.bufsize,
+                groups=len(config.proxies) or 1,
+            ) as workers,
+        ):
             self._groups = Groups(workers.groups)
             draft = Draft(loaded, found, self._groups, node=self._node, first_ns=0, serve=options.serve_config)
             # in a thread, since log targets may be names that have to be looked up
             self.report = await trio.to_thread.run_sync(partial(Report, config, options.log, as_json=options.as_json))
             self._crew = Crew(workers)
-            rows, notes = await trio.to_thread.run_sync(read_rows, config)
+            rows = await trio.to_thread.run_sync(read_rows, config)
             placed = place_all(self._crew, draft, now_ns() + LEAD_NS + checks * LEAD_PER_CHECK_NS)
             draft.forget_targets()
             del loaded, config, found  # the tree and the plan have done their work
@@ -194,14 +238,20 @@ class Service:
             self._keeper = Keeper(options.state_dir, name, version("risefall"), self.report.say)
             await trio.to_thread.run_sync(self._keeper.open)
             self._begin(draft, placed, await trio.to_thread.run_sync(self._keeper.load), rows)
-            for note in notes:
-                self.report.say(note)
             self._take(draft)
             resolving = await trio.to_thread.run_sync(self._make_resolving, draft.sections)
             settle_memory()
+            assert self._answering is not None
+            memory = self._answering.memory
+            if self._answering.note:
+                self.report.say(self._answering.note)
+            self._tracked = FleetBoard(self.board, lambda: self.fleet)
+            self._crew.listeners.append(self._tracked.changed)
+            self._on_reload.append(self._tracked.reloaded)
             try:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
+                    await nursery.start(self._signals, nursery.cancel_scope)  # before anybody is answered
                     for box in self.report.outboxes:
                         nursery.start_soon(box.run)
                     if options.runtime_socket:
@@ -211,17 +261,24 @@ class Service:
                     workers.start()
                     for worker in range(options.workers):
                         nursery.start_soon(self._drain, worker)
+                    nursery.start_soon(self.board.run)
+                    nursery.start_soon(self._tracked.run)
                     nursery.start_soon(self._crew.orders.run)
                     nursery.start_soon(self._crew.outside.run)
                     nursery.start_soon(self._tick)
                     nursery.start_soon(self._run_resolving, resolving)
                     nursery.start_soon(self._reload_when_asked)
-                    nursery.start_soon(self._keeper.run, self._news, lambda: self.join)
+                    nursery.start_soon(self._keeper.run, self._news, lambda: self.join, self._news())
+                    if self._keeper.active:
+                        nursery.start_soon(memory.run, self.board.facts)
+                    if options.scripts is not None:
+                        nursery.start_soon(self._make_scripts(options.scripts).run)
+                    else:
+                        ScriptBoard(self.board, ())
                     for task in self._make_pushing():
                         nursery.start_soon(task)
                     if options.stats_s:
                         nursery.start_soon(self._tell_stats, options.stats_s)
-                    await nursery.start(self._signals, nursery.cancel_scope)
                     task_status.started()
                     status = self._status()
                     self._notifier.tell("READY=1", status)
@@ -237,11 +294,13 @@ class Service:
             finally:
                 self._notifier.tell("STOPPING=1", "STATUS=ending")
                 self._last = workers.statistics()
+                if self._keeper.active:
+                    memory.write(self.board.facts)
                 self._keeper.write_now(self.join)
                 self._keeper.close()
                 self.report.close()
 
-    def _begin(self, draft: Draft, placed: Placed, kept: tuple[int, Kept] | None, rows: Rows) -> None:
+    def _begin(self, draft: Draft, placed: Placed, kept: tuple[int, Kept] | None, rows: StateRows) -> None:
         """The first fleet; what was kept of an earlier run goes on, and rows of HAProxy's server-state files."""
         proxies, servers = draft.seed.proxies(), draft.seed.servers()
         known = Restored()
@@ -250,12 +309,14 @@ class Service:
             self._keeper.tell(kept[1], len(known.servers))
         fleet = Fleet(proxies, servers, self._dialect, now_ms())
         known.date(fleet)
-        self.join = Join(fleet, self._crew, self.report, placed, draft.groups, draft.grower.agent_program)
+        self.join = Join(
+            fleet, self._crew, self.report, placed, draft.groups, draft.grower.agent_program, draft.retells, draft.reads
+        )
         for index in draft.telling:
             self.join.tell_state(index)
         for index in known.servers:
             self.join.tell_all(index)
-        for note in apply_rows(self.join, rows, known.servers.keys()):
+        for note in [*rows.notes, *apply_rows(self.join, rows, known.servers.keys())]:
             self.report.say(note)
 
     def _take(self, draft: Draft) -> None:
@@ -499,12 +560,15 @@ class Service:
             raise Refused("A reload is under way, try again once it is done.", short=True)
         index = self._grower.add(self.fleet, self.join, place, name, words)
         self._why_not.pop(index, None)
+        self._tracked.added(index)
 
     def del_server(self, index: int) -> None:
         if not self._growing:
             raise Refused("A reload is under way, try again once it is done.", short=True)
+        name, place = full_name(self.fleet, index), self.fleet.servers[index].proxy
         growth.remove_server(self.fleet, index)
         self.join.forget(index)
+        self._tracked.removed(name, place)
 
     def rename(self, index: int, name: str) -> str:
         resolver = next((one for one in self._resolvers if one.policy.resolves(index)), None)

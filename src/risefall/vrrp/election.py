@@ -344,13 +344,10 @@ class Instance:
     # What comes from trackers.
 
     def set_total(self, now_us: int, total: int) -> None:
-        """The sum of base and trackers changed. No packet leaves; the next advert carries it."""
+        """The sum of base and trackers changed; at start too this is told. No packet leaves; the next advert carries it."""
         self.total = total
         new = effective_priority(self.base, total)
         if self.base == OWNER or new == self.effective:
-            return
-        if self.state is State.INIT:
-            self.effective = new
             return
         self._log(f"Changing effective priority from {self.effective} to {new}")
         self.effective = new
@@ -358,6 +355,14 @@ class Instance:
         if self.state is State.BACKUP:
             self.deadline_us += self.wait_us - before_us
         self.out.append(Reprioritised(self.settings.name, self.state, new))
+
+    def restore_total(self, total: int) -> None:
+        """As `set_total` for a file that is no fault by its weight any more: nothing is notified of it."""
+        self.total = total
+        new = effective_priority(self.base, total)
+        if new != self.effective:
+            self._log(f"Setting effective priority to {new}")
+        self.effective = new
 
     def fault(self, now_us: int, reason: str) -> None:
         """A reason for FAULT; the first one acts."""

@@ -86,7 +86,7 @@ class Group:
             if member.state is State.MASTER:
                 member.leave_master(now_us, State.BACKUP, resign=False)
             else:
-                member.leave_fault(now_us, State.BACKUP)
+                member.leave_fault(now_us + 1, State.BACKUP)  # armed after the first, so it times out after it
         self._enter(State.BACKUP)
 
     def sync_fault(self, first: Instance, now_us: int) -> None:

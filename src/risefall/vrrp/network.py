@@ -21,7 +21,7 @@ from risefall.vrrp.election import NEVER, Instance
 from risefall.vrrp.groups import Group
 from risefall.vrrp.priority import Trackers
 from risefall.vrrp.settings import AuthType, InstanceSettings
-from risefall.vrrp.trackers import DOWN, UP, Reading, Tracked, effect
+from risefall.vrrp.trackers import DOWN, UP, Kind, Reading, Tracked, effect
 
 DELAY_US = 500
 _CALLED, _PACKET, _DEADLINE = 0, 1, 2
@@ -183,8 +183,13 @@ class Network:
         if not port.node.running:
             return
         standing = port.trackers.standing()
-        port.instance.set_total(self.now_us, standing.total)
-        told = effect(port.trackers.tracked[key], reading)
+        tracked = port.trackers.tracked[key]
+        told = effect(tracked, reading)
+        by_weight = tracked.kind is Kind.FILE and tracked.weight != 0
+        if by_weight and key in port.instance.faults and not told.fault:
+            port.instance.restore_total(standing.total)
+        elif not (by_weight and told.fault):  # 2.2.7 leaves the priority as it is for as long as that lasts
+            port.instance.set_total(self.now_us, standing.total)
         if told.fault:
             port.instance.fault(self.now_us, key)
         elif not told.pending:
@@ -242,6 +247,16 @@ class Network:
         ]
 
     # Running.
+
+    def next_us(self) -> int:
+        """When something happens by itself; NEVER when nothing does."""
+        return self._heap[0][0] if self._heap else NEVER
+
+    def drain_happened(self) -> list[Happened]:
+        """What has happened since the last call, when the network records."""
+        happened, self.happened = self.happened, []
+        self.changes.clear()
+        return happened
 
     def run(self, until_us: int) -> None:
         """Lets everything happen up to and including this time."""

@@ -44,8 +44,8 @@ def kept_trackers(
     """Which trackers of an instance and of its group act, with which weights.
 
     An owner's weighted trackers are dropped, as are those of a group with an owner in it; of a sync group's member the
-    weighted scripts and BFDs are dropped unless `sync_group_tracking_weight` is set; a weighted interface loses its
-    weight and so means FAULT; a weighted process is kept (spec §13, 40).
+    weighted scripts and BFDs are dropped unless `sync_group_tracking_weight` is set; a weighted process is kept (spec §13,
+    40), and so is a weighted interface, although 2.2.7 logs that it ignores the weight.
     """
     said: list[str] = []
     used: dict[str, Tracked] = {}
@@ -73,7 +73,9 @@ def _member(tracked: Tracked, owner: bool, synced: bool, said: list[str]) -> Tra
     if tracked.weight == 0 or not (owner or synced):
         return tracked
     if tracked.kind is Kind.INTERFACE:
-        return msgspec.structs.replace(tracked, weight=0)
+        what = "due to address owner" if owner else "weight due to SYNC group"
+        said.append(f"ignoring {tracked.name} tracked interface {what}")
+        return None if owner else tracked
     if tracked.kind is Kind.FILE and tracked.weight == 1:
         return msgspec.structs.replace(tracked, weight=0)
     if tracked.kind is Kind.PROCESS and not owner:
@@ -113,7 +115,14 @@ class Trackers:
 
     def standing(self) -> Standing:
         """Sums all trackers."""
-        effects = {key: effect(tracked, self.readings[key]) for key, tracked in self.tracked.items()}
+        return self._sum(self.readings)
+
+    def supposing(self, key: str, reading: Reading) -> Standing:
+        """What all would come to if this tracker told that."""
+        return self._sum({**self.readings, key: reading})
+
+    def _sum(self, readings: dict[str, Reading]) -> Standing:
+        effects = {key: effect(tracked, readings[key]) for key, tracked in self.tracked.items()}
         total = self.base if self.base == OWNER else self.base + sum(one.points for one in effects.values())
         return Standing(
             total=total,

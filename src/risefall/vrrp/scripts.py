@@ -128,24 +128,40 @@ class Script:
         """When the next run is due; a time in the past stands for at once."""
         self._runs = 0
         self._due: dict[int, int] = {}
+        self._pids: dict[int, int] = {}
 
     @property
     def good(self) -> bool:
         """GOOD in the dump: result has reached rise. Of a script still in INIT this says nothing."""
         return self.result >= self.settings.rise
 
-    def next_us(self) -> int:
-        """When `time` wants to be called next."""
-        return min([self.tick_us, *self._due.values()])
+    def next_us(self, *, room: bool = True) -> int | None:
+        """When `time` wants to be called next; None: not before there is room for one more run."""
+        if not self._due:
+            return self.tick_us if room else None
+        due_us = min(self._due.values())
+        return min(self.tick_us, due_us) if room else due_us
 
-    def time(self, now_us: int) -> list[Action]:
-        """Runs what is due: signals of the ladder first, oldest run first, then the tick."""
+    def time(self, now_us: int, *, room: bool = True) -> list[Action]:
+        """Runs what is due: signals of the ladder first, oldest run first, then the tick.
+
+        room: whether a run may start; without, the tick waits.
+        """
         actions: list[Action] = []
-        for run in [run for run, due_us in self._due.items() if due_us <= now_us]:
-            self._overdue(run, now_us, actions)
-        if now_us >= self.tick_us:
+        if self._due:
+            for run in [run for run, due_us in self._due.items() if due_us <= now_us]:
+                self._overdue(run, now_us, actions)
+        if room and now_us >= self.tick_us:
             self._tick(now_us, actions)
         return actions
+
+    def started(self, run: int, pid: int) -> None:
+        """The number of its process, for the lines that name it."""
+        self._pids[run] = pid
+
+    def over(self, run: int) -> bool:
+        """Whether nothing waits for this run any more, although its process may live (2.2.7, overlapping runs)."""
+        return run not in self._due
 
     def _tick(self, now_us: int, actions: list[Action]) -> None:
         settings = self.settings
@@ -171,7 +187,11 @@ class Script:
             self._due[run] = now_us + KILL_TO_KILL_US
             actions.append(Kill(run, SIGKILL))
         elif self.stage is Stage.KILLING:
-            actions.append(Line(f"Script {self.settings.name} child (PID {run}) failed to terminate after kill"))
+            actions.append(
+                Line(
+                    f"Script {self.settings.name} child (PID {self._pids.get(run, run)}) failed to terminate after kill"
+                )
+            )
             self._due[run] = now_us + AGAIN_US
             actions.append(Kill(run, SIGKILL))
         else:
@@ -182,11 +202,12 @@ class Script:
         """The group of this run was not there when it was to be killed: no result."""
         del self._due[run]
         self.stage = Stage.IDLE
-        return [Line(f"Script {self.settings.name} child (PID {run}) lost")]
+        return [Line(f"Script {self.settings.name} child (PID {self._pids.pop(run, run)}) lost")]
 
     def reaped(self, run: int, outcome: Outcome) -> list[Action]:
         """The child of this run ended; the result counts now."""
         actions: list[Action] = []
+        self._pids.pop(run, None)
         if run not in self._due:
             return actions
         del self._due[run]
