@@ -1,0 +1,290 @@
+"""Detection times: do risefall, the real HAProxy 2.6 and the simulator draw from one distribution?
+
+For 12 configurations x 6 faults, `risefall bench --against haproxy` injects the same failures into both programs, and a
+two-sample Kolmogorov-Smirnov test says whether their detection times may come from one distribution. Those of `risefall
+simulate` are a third column, tested against HAProxy's. Each cell is run twice, with two seeds:
+risefall's failures of one are compared with HAProxy's of the other, since those of one seed come at the same moments, and the
+test wants independent samples. HAProxy is compared with itself too: so often does the test reject what is the same.
+
+    python bench/truth.py            all of it: 70 cells of four minutes and more, for a night
+    python bench/truth.py --quick    two configurations, two faults, a few seconds each: shows that it works
+    python bench/truth.py --draw docs/truth.png CELLS...    a picture of what `--json` has written
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from benchlib import BenchError, environment
+
+FAULTS = ("refuse", "deaf", "reset", "silent", "error", "half")
+TCP_FAULTS = ("refuse", "deaf")
+ALPHA = 0.01
+OTHER_SEED = 1000
+KEPT = 400
+"""Values of a column that `--json` tells, evenly over its quantiles."""
+TIMEOUTS = "timeout connect 400ms\n"
+HTTP = "option httpchk GET /health\nhttp-check expect status 200\n"
+CONFIGS = {
+    "http 1s 2/3": (HTTP, "inter 1s rise 2 fall 3"),
+    "http fast": (HTTP, "inter 1s fastinter 200ms rise 2 fall 3"),
+    "http fall 1": (HTTP, "inter 1s rise 2 fall 1"),
+    "http fall 5": (HTTP, "inter 500ms rise 2 fall 5"),
+    "http 2s": (HTTP, "inter 2s fastinter 500ms downinter 1s rise 3 fall 2"),
+    "http slow down": (HTTP, "inter 500ms downinter 2s rise 1 fall 2"),
+    "http string": ('option httpchk\nhttp-check expect string "all is well"\n', "inter 800ms fastinter 300ms rise 2 fall 2"),
+    "http check timeout": (HTTP + "timeout check 1500ms\n", "inter 1s fastinter 300ms rise 2 fall 2"),
+    "redis": ("option redis-check\n", "inter 700ms rise 2 fall 2"),
+    "tcp-check": ("option tcp-check\ntcp-check send PING\\r\\n\ntcp-check expect string +PONG\n", "inter 1s fastinter 300ms rise 2 fall 3"),
+    "tcp": ("", "inter 600ms fastinter 200ms rise 2 fall 3"),
+    "smtp": ("option smtpchk HELO localhost\n", "inter 1s rise 2 fall 2"),
+}  # fmt: skip
+"""No `timeout check` that is shorter than the connect deadline: 2.6 enforces those late (trap 7 of the specification)."""
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One configuration and one fault. p_*: of the two-sample test against haproxy; None where there was no sample."""
+
+    config: str
+    fault: str
+    samples: dict[str, int]
+    median_s: dict[str, float]
+    p_risefall: float | None
+    p_simulated: float | None
+    p_itself: float | None
+    detection_s: dict[str, list[float]]
+
+    @property
+    def agrees(self) -> bool:
+        return all(p is None or p >= ALPHA for p in (self.p_risefall, self.p_simulated))
+
+
+def ks_2samp(one: Sequence[float], other: Sequence[float]) -> float:
+    """The p-value of the two-sample Kolmogorov-Smirnov test (Smirnov's asymptotic series, with Stephens' correction)."""
+    first, second = sorted(one), sorted(other)
+    n, m = len(first), len(second)
+    i = j = 0
+    most = 0.0
+    while i < n and j < m:
+        at = min(first[i], second[j])
+        while i < n and first[i] <= at:
+            i += 1
+        while j < m and second[j] <= at:
+            j += 1
+        most = max(most, abs(i / n - j / m))
+    root = math.sqrt(n * m / (n + m))
+    x = (root + 0.12 + 0.11 / root) * most
+    if x < 0.2:
+        return 1.0
+    total = sum((-1) ** (k - 1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))
+    return min(1.0, max(0.0, 2 * total))
+
+
+def config_of(name: str, servers: int) -> str:
+    lines, words = CONFIGS[name]
+    text = "".join(f"    {line}\n" for line in (TIMEOUTS + lines).splitlines())
+    listed = "".join(f"    server s{n} 192.0.2.{n % 250 + 1}:80 check {words}\n" for n in range(servers))
+    return f"backend b\n{text}{listed}"
+
+
+def detections(path: Path, fault: str, span: str, seed: int) -> dict[str, list[float]]:
+    """Detection times of both programs. Raises BenchError when the bench did not run."""
+    words = ["bench", "-f", str(path), "--as", "2.6", "--against", "haproxy", "--faults", fault, "--for", span]
+    done = subprocess.run(
+        [sys.executable, "-m", "risefall", *words, "--seed", str(seed), "--json"],
+        capture_output=True, text=True, env=environment(), check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise BenchError(f"risefall bench ended with {done.returncode}: {done.stderr.strip()}")
+    found: dict[str, list[float]] = {"risefall": [], "haproxy": []}
+    for line in done.stdout.splitlines():
+        one = json.loads(line)
+        if one["event"] == "failure":
+            found[one["program"].split()[0]] += one["detection_s"]
+    return found
+
+
+SCENARIO = """
+balancers = 1
+[network]
+loss = 0.0
+trip = {{ shape = "constant", median = 0.03 }}
+[reply]
+shape = "constant"
+median = 0.1
+[[event]]
+kind = "{kind}"
+every = "5m"
+lasts = "1m"
+steady = true
+"""
+"""A quiet loopback on which a server fails now and then, at any phase of its checks."""
+KINDS = {"refuse": "crash", "deaf": "host", "silent": "hang", "reset": "wrong", "error": "wrong", "half": "wrong"}
+"""The simulator's word for a fault. A reset or an answer that is cut comes as soon as a wrong answer."""
+
+
+WAITS = ("redis", "tcp-check")
+"""Configurations that take the bench's wrong answer for the beginning of one, and wait for the rest."""
+
+
+def simulated(path: Path, config: str, fault: str) -> list[float]:
+    """Detection times of `risefall simulate`. Raises BenchError when it did not run."""
+    kind = "hang" if fault == "error" and config in WAITS else KINDS[fault]
+    scenario = path.with_suffix(".toml")
+    scenario.write_text(SCENARIO.format(kind=kind))
+    words = ["simulate", "-f", str(path), "--as", "2.6", "--scenario", str(scenario), "--span", "6h", "--detections"]
+    done = subprocess.run(
+        [sys.executable, "-m", "risefall", *words, "--json"],
+        capture_output=True, text=True, env=environment(), check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise BenchError(f"risefall simulate ended with {done.returncode}: {done.stderr.strip()}")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [value for line in lines for value in line.get("detection_s", ())]
+
+
+def cell(config: str, fault: str, servers: int, span: str, seed: int) -> Cell:
+    with tempfile.TemporaryDirectory(prefix="risefall-truth-") as folder:
+        path = Path(folder) / "truth.cfg"
+        path.write_text(config_of(config, servers))
+        found = detections(path, fault, span, seed)
+        other = detections(path, fault, span, seed + OTHER_SEED)["haproxy"]
+        found["simulated"] = simulated(path, config, fault)
+
+    def p(of: Sequence[float], against: Sequence[float]) -> float | None:
+        return ks_2samp(of, against) if of and against else None
+
+    return Cell(
+        config,
+        fault,
+        {name: len(values) for name, values in found.items()},
+        {name: sorted(values)[len(values) // 2] for name, values in found.items() if values},
+        p(found["risefall"], other),
+        p(found.get("simulated", []), other),
+        p(found["haproxy"], other),
+        {
+            name: [round(value, 4) for value in sorted(values)[:: max(1, len(values) // KEPT)]]
+            for name, values in found.items()
+        },
+    )
+
+
+def show(cells: Sequence[Cell]) -> Table:
+    table = Table(
+        "configuration",
+        "fault",
+        "failures",
+        "median risefall",
+        "haproxy",
+        "simulated",
+        "p",
+        "p simulated",
+        "p itself",
+        box=None,
+    )
+    for one in cells:
+        medians = [
+            f"{one.median_s[name]:.3f}" if name in one.median_s else "-"
+            for name in ("risefall", "haproxy", "simulated")
+        ]
+        ps = ["-" if p is None else f"{p:.3f}" for p in (one.p_risefall, one.p_simulated, one.p_itself)]
+        style = "" if one.agrees else "red"
+        table.add_row(one.config, one.fault, "/".join(map(str, one.samples.values())), *medians, *ps, style=style)
+    return table
+
+
+def draw(cells: Sequence[Cell], path: str) -> None:
+    """The share of failures that were found within a time, a curve for each program, a field for each cell."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = 4
+    rows = -(-len(cells) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.5 * rows + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    fields = figure.subplots(rows, columns, squeeze=False).flat
+    for field, one in zip(fields, cells, strict=False):
+        for name, style in (("haproxy", "#d9534f"), ("risefall", "#1f5fa8"), ("simulated", "#222222")):
+            values = sorted(one.detection_s.get(name, []))
+            if values:
+                shares = [(place + 1) / len(values) for place in range(len(values))]
+                dashes = "--" if name == "simulated" else "-"
+                field.step(values, shares, where="post", color=style, linestyle=dashes, linewidth=1.3, label=name)
+        p = "-" if one.p_simulated is None else f"{one.p_simulated:.2f}"
+        field.set_title(f"{one.config}, {one.fault}: p {p}", fontsize="small")
+        field.set_xlim(left=0)
+        field.tick_params(labelsize="small")
+    for field in list(figure.axes)[len(cells) :]:
+        field.set_axis_off()
+    figure.axes[0].legend(fontsize="x-small", loc="upper left")
+    figure.supxlabel("seconds from the failure to DOWN", fontsize="small")
+    figure.supylabel("share of failures", fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See the head of this file. Exit code: 0; 1 when more cells disagree than chance explains; 3 when it could not measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two configurations, two faults, a few seconds each")
+    parser.add_argument("--configs", default="", help=f"by comma, of {', '.join(CONFIGS)}")
+    parser.add_argument("--faults", default="", help=f"by comma, of {', '.join(FAULTS)}")
+    parser.add_argument("--servers", type=int, default=40)
+    parser.add_argument("--for", dest="span", default="60s", help="of each program and cell")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one object a cell in place of the table")
+    parser.add_argument("--draw", metavar="FILE.png", default="", help="draw the cells of these files")
+    parser.add_argument("files", nargs="*", help="with --draw: what --json has written")
+    options = parser.parse_args(argv)
+    if options.draw:
+        draw(
+            [
+                msgspec.json.decode(line, type=Cell)
+                for name in options.files
+                for line in Path(name).read_bytes().splitlines()
+            ],
+            options.draw,
+        )
+        return 0
+    configs = (
+        options.configs.split(",") if options.configs else ["http fall 1", "redis"] if options.quick else list(CONFIGS)
+    )
+    faults = options.faults.split(",") if options.faults else ["refuse", "reset"] if options.quick else list(FAULTS)
+    servers, span = (10, "6s") if options.quick else (options.servers, options.span)
+    errors = Console(stderr=True)
+    cells: list[Cell] = []
+    try:
+        for config in configs:
+            for fault in faults:
+                if config == "tcp" and fault not in TCP_FAULTS:
+                    continue  # a check that only connects cannot see it
+                cells.append(cell(config, fault, servers, span, options.seed))
+                if options.json:
+                    sys.stdout.write(msgspec.json.encode(cells[-1]).decode() + "\n")
+                    sys.stdout.flush()
+                errors.print(f"{config}, {fault}: p = {cells[-1].p_risefall}", highlight=False)
+    except BenchError as error:
+        errors.print(f"bench: {error}", highlight=False, markup=False)
+        return 3
+    except KeyboardInterrupt:
+        errors.print("interrupted: what is done so far", highlight=False)
+    if not options.json:
+        Console().print(show(cells))
+    disagree = sum(not one.agrees for one in cells)
+    allowed = math.ceil(3 * ALPHA * len(cells))
+    errors.print(f"{len(cells)} cells, {disagree} disagree at {ALPHA:g} (chance explains {allowed})", highlight=False)
+    return 1 if disagree > allowed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
