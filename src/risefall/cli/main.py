@@ -17,7 +17,9 @@ COMMANDS = {
     "ctl": "commands to a running risefall or HAProxy: drain, maint, ready, weight, show, wait ...",
     "probe": "one check of one target, each step told",
     "agent": "answers HAProxy's agent-check on a backend, from its load and its state",
-    "vrrp": "what a keepalived.conf says: scripts, instances, groups, virtual servers",
+    "vrrp": "evaluates a keepalived.conf: scripts, states, priorities, what would follow if one failed",
+    "bench": "runs a check configuration against backends it plays and breaks, and measures it",
+    "simulate": "the checks of a configuration in virtual time: detection, false alarms, load",
     "demo": "plays backends on loopback and checks them; needs nothing",
 }
 EXIT_USAGE = 2
