@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -16,6 +17,10 @@ LISTED = (
     "network namespaces cannot be made here",
 )
 """Skips that CI takes: what cannot be there."""
+settings.register_profile(
+    "unhurried", parent=settings(), deadline=None
+)  # how long an example takes is the machine's matter
+settings.load_profile("unhurried")
 os.environ["RISEFALL_STATE_DIR"] = "none"  # a run that a test starts keeps nothing, unless the test says where
 NO_SKIP = bool(os.environ.get("RISEFALL_NO_SKIP"))
 
