@@ -104,7 +104,8 @@ def parse_advert(payload: bytes, source: str, destination: str) -> Parsed:
     end = HEADER_BYTES + count * wide
     expected = end + (AUTH_BYTES if version == 2 else 0)
     if len(payload) != expected:
-        raise PacketError(f"length {len(payload)} and expect {expected}")
+        short = "short" if len(payload) < expected else "long"
+        raise PacketError(f"too {short}, length {len(payload)} and expect {expected}")
     vips = tuple(_address(payload[at : at + wide]) for at in range(HEADER_BYTES, end, wide))
     if version == 2:
         return _parsed_v2(payload, kind, Advert(vrid=vrid, priority=priority, vips=vips))
