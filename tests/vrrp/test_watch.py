@@ -118,7 +118,14 @@ def test_a_master_that_is_kept_silent_is_a_master_still() -> None:
 def test_a_silenced_one_whose_silencer_is_gone_is_waited_for_again() -> None:
     """It would speak within its interval."""
     slow = spec(1, 90, adv_us=2_000_000)
-    ear = Ear().hear(0, packet(N0)).hear(0.5, packet(slow)).every(1, 10, 1, packet(N0)).hear(10.1, packet(N0, 0)).until(40)
+    ear = (
+        Ear()
+        .hear(0, packet(N0))
+        .hear(0.5, packet(slow))
+        .every(1, 10, 1, packet(N0))
+        .hear(10.1, packet(N0, 0))
+        .until(40)
+    )
     assert ear.masters() == []
     assert ear.kinds()[-2:] == [Kind.LOST, Kind.NOBODY]
 

@@ -54,13 +54,13 @@ DATAGRAMS = st.one_of(
     ),
     NODES,
 )
-STEPS = st.lists(st.tuples(st.integers(-100_000, 3_000_000), DATAGRAMS, st.sampled_from(["", "down", "up"])), max_size=40)
+STEPS = st.lists(
+    st.tuples(st.integers(-100_000, 3_000_000), DATAGRAMS, st.sampled_from(["", "down", "up"])), max_size=40
+)
 
 
 @given(STEPS, st.booleans())
-def test_nothing_is_raised_and_what_is_shown_adds_up(
-    steps: list[tuple[int, Datagram, str]], configured: bool
-) -> None:
+def test_nothing_is_raised_and_what_is_shown_adds_up(steps: list[tuple[int, Datagram, str]], configured: bool) -> None:
     """In any order of packets, also where the clock goes back and the interface away."""
     watch = Watch(OWN if configured else ())
     watch.link(0, ETH, up=True)

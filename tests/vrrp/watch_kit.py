@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vrrp_kit import Lab, us
+
 from risefall.vrrp.acceptance import frames_of
 from risefall.vrrp.actions import Send
 from risefall.vrrp.datagrams import Datagram
@@ -11,7 +13,6 @@ from risefall.vrrp.routers import Event, Kind
 from risefall.vrrp.senders import Own
 from risefall.vrrp.settings import InstanceSettings
 from risefall.vrrp.watch import Watch
-from vrrp_kit import Lab, us
 
 ETH = "eth0"
 

@@ -110,7 +110,9 @@ def _refused_header(own: InstanceSettings, frame: Frame, parsed: Parsed) -> Judg
         if own.auth.kind is AuthType.PASS and advert.auth.key != own.auth.key:
             return _no(Refusal.PASSWORD, "received an invalid passwd!")
         if own.auth.kind is AuthType.AH and not frame.ah_ok:
-            return _no(Refusal.PASSWORD, "IPSEC-AH : invalid IPSEC HMAC-MD5 value. Due to fields mutation or bad password !")
+            return _no(
+                Refusal.PASSWORD, "IPSEC-AH : invalid IPSEC HMAC-MD5 value. Due to fields mutation or bad password !"
+            )
         if advert.adv_us != own.adv_us:
             mine, theirs = own.adv_us // 1_000_000, advert.adv_us // 1_000_000
             return _no(Refusal.INTERVAL, f"advertisement interval mismatch mine={mine} sec rcv'd={theirs} sec")

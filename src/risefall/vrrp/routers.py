@@ -23,7 +23,7 @@ from risefall.vrrp.settings import OWNER, US_PER_S
 
 RACE_US = 50_000
 FORGOTTEN_US = 600 * US_PER_S
-EVENTS_AT_ONCE = 20
+EVENTS_AT_ONCE = 40
 EVENT_EVERY_US = US_PER_S // 2
 
 
