@@ -17,9 +17,9 @@ from risefall.errors import StartError
 from risefall.evaluator.expected import groups_of, own_instances
 from risefall.vrrp.acceptance import frames_of
 from risefall.vrrp.datagrams import Datagram
-from risefall.vrrp.routers import Event, Kind
 from risefall.vrrp.settings import Auth, AuthType, InstanceSettings, Peer
 from risefall.vrrp.watch import Watch
+from risefall.vrrp.watch_events import Event, Kind
 from risefall.vrrp.watch_views import views
 
 CONF = """vrrp_instance VI_1 {

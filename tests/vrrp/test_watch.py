@@ -6,14 +6,15 @@ import pytest
 from vrrp_kit import Lab, chk, near, spec
 from watch_kit import ETH, Ear, packet
 
-from risefall.vrrp.acceptance import Frame
+from risefall.vrrp.acceptance import frames_of
 from risefall.vrrp.actions import State
+from risefall.vrrp.datagrams import Datagram
 from risefall.vrrp.network import Network
 from risefall.vrrp.packets import PROTOCOL_AH, PROTOCOL_VRRP, AhHeader, ah_digest, render_ah
-from risefall.vrrp.routers import EVENTS_AT_ONCE, Kind
 from risefall.vrrp.senders import LATE_KEPT, Lateness
 from risefall.vrrp.settings import Auth, AuthType, InstanceSettings, Peer
 from risefall.vrrp.watch import SENDERS_MAX
+from risefall.vrrp.watch_events import EVENTS_AT_ONCE, Kind
 from risefall.vrrp.watch_views import views
 
 N0, N1 = spec(0, 100), spec(1, 90)
@@ -234,11 +235,9 @@ def test_what_is_mended_is_told() -> None:
 
 def test_ttl_and_checksum_need_no_configuration() -> None:
     """They are wrong for everybody."""
-    spoilt = packet(N0)
-    spoilt = Ear_packet = type(spoilt)(
-        spoilt.source, spoilt.destination, 64, spoilt.protocol, spoilt.payload[:6] + b"\1\2" + spoilt.payload[8:]
-    )
-    ear = Ear().hear(0, Ear_packet)
+    good = packet(N0)
+    spoilt = good.payload[:6] + b"\1\2" + good.payload[8:]
+    ear = Ear().hear(0, Datagram(good.source, good.destination, 64, good.protocol, spoilt))
     assert [one.text for one in ear.told(Kind.WRONG)] == [
         "10.77.0.1: invalid TTL/HL. Received 64 and expect 255",
         "10.77.0.1: Invalid VRRPv2 checksum",
@@ -266,6 +265,19 @@ def test_two_clusters_with_one_id_are_told_apart_by_their_peers() -> None:
     assert ear.watch.healthy
 
 
+def test_what_this_machine_sends_to_several_peers_is_one_advert() -> None:
+    """The packet socket sees a copy for each."""
+    own = spec(0, 100, peers=(Peer("10.77.0.2"), Peer("10.77.0.3")), check_unicast_src=True)
+    ear = Ear(own)
+    for at in (0.0, 1.0, 2.04):
+        for place, frame in frames_of(own, 100).items():
+            ear.hear(at, Datagram(frame.source, place, 255, frame.protocol, frame.payload, ours=True))
+    assert [one.text for one in ear.events] == ["10.77.0.1 (this machine) is MASTER, priority 100"]
+    (sender,) = views(ear.watch, 2_040_000)[0].senders
+    assert (sender.adverts, sender.late_median_ms, sender.late_worst_ms) == (3, 20.0, 40.0)
+    assert ear.watch.healthy
+
+
 def test_ah_is_compared_with_the_key() -> None:
     """The digest covers the IP header."""
     sender = spec(0, 100, auth=Auth(AuthType.AH, b"secret"))
@@ -273,12 +285,12 @@ def test_ah_is_compared_with_the_key() -> None:
     header = bytes.fromhex("45c0003c00010000ff330000") + bytes([10, 77, 0, 1, 224, 0, 0, 18])
     digest = ah_digest(b"secret", header, 7, plain.payload)
     ah = render_ah(AhHeader(spi=header[12:16], sequence=7, digest=digest))
-    sealed = type(plain)(plain.source, plain.destination, 255, PROTOCOL_AH, ah + plain.payload, header)
+    sealed = Datagram(plain.source, plain.destination, 255, PROTOCOL_AH, ah + plain.payload, header)
     assert Ear(sender).hear(0, sealed).kinds() == [Kind.MASTER]
     assert Ear().hear(0, sealed).kinds() == [Kind.MASTER]
     other = Ear(spec(0, 100, auth=Auth(AuthType.AH, b"other"))).hear(0, sealed)
     assert "invalid IPSEC HMAC-MD5 value. Due to fields mutation or bad password !" in other.events[1].text
-    foreign = type(plain)(plain.source, plain.destination, 255, PROTOCOL_AH, b"\x06" + ah[1:] + plain.payload, header)
+    foreign = Datagram(plain.source, plain.destination, 255, PROTOCOL_AH, b"\x06" + ah[1:] + plain.payload, header)
     assert Ear(sender).hear(0, foreign).kinds() == []
 
 
@@ -350,9 +362,8 @@ def test_lateness_keeps_the_last_ones() -> None:
 def test_what_is_no_advert() -> None:
     """Told once for the interface, in keepalived's words where the instance is known."""
     good = packet(N0)
-    cut = type(good)(good.source, good.destination, 255, PROTOCOL_VRRP, good.payload[:-1])
+    cut = Datagram(good.source, good.destination, 255, PROTOCOL_VRRP, good.payload[:-1])
     assert Ear().hear(0, cut).kinds() == [Kind.MALFORMED]
     own = Ear(N1).hear(0, cut)
     assert own.events[0].text == "10.77.0.1: (VI) vrrp packet too short, length 19 and expect 20"
     assert own.watch.links[ETH].malformed == 1
-    assert isinstance(Frame(good.source, good.destination, good.payload), Frame)

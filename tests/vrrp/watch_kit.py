@@ -9,10 +9,10 @@ from vrrp_kit import Lab, us
 from risefall.vrrp.acceptance import frames_of
 from risefall.vrrp.actions import Send
 from risefall.vrrp.datagrams import Datagram
-from risefall.vrrp.routers import Event, Kind
 from risefall.vrrp.senders import Own
 from risefall.vrrp.settings import InstanceSettings
 from risefall.vrrp.watch import Watch
+from risefall.vrrp.watch_events import Event, Kind
 
 ETH = "eth0"
 

@@ -24,9 +24,9 @@ from risefall.evaluator.expected import groups_of, own_instances
 from risefall.evaluator.listening import Listener, now_us
 from risefall.evaluator.watching import Links
 from risefall.vrrp.election import master_down_us
-from risefall.vrrp.routers import Event
 from risefall.vrrp.settings import US_PER_S
 from risefall.vrrp.watch import Watch
+from risefall.vrrp.watch_events import Event
 from risefall.vrrp.watch_views import RouterView, SenderView, views
 
 REFRESH_S = 0.5

@@ -24,8 +24,8 @@ from risefall.errors import StartError
 from risefall.evaluator.watching import Links
 from risefall.vrrp.datagrams import Datagram, parse_ipv4, parse_ipv6
 from risefall.vrrp.packets import GROUP_V4, GROUP_V6, PROTOCOL_AH, PROTOCOL_VRRP, PacketError
-from risefall.vrrp.routers import Event, Kind
 from risefall.vrrp.watch import Watch
+from risefall.vrrp.watch_events import Event, Kind
 
 BATCH = 64
 PACKET_BYTES = 8192

@@ -10,8 +10,6 @@ Differs: the sequence numbers of AH are not followed. Who refuses whom is what k
 
 from __future__ import annotations
 
-from enum import Enum
-
 import msgspec
 
 from risefall.vrrp.acceptance import Frame
@@ -20,45 +18,10 @@ from risefall.vrrp.election import NEVER, master_down_us
 from risefall.vrrp.packets import PROTOCOL_AH, Parsed
 from risefall.vrrp.senders import HOLDS, Own, Sender, Standing, disagreement, refusal_between, wrong_by_itself
 from risefall.vrrp.settings import OWNER, US_PER_S
+from risefall.vrrp.watch_events import Bucket, Event, Kind
 
 RACE_US = 50_000
 FORGOTTEN_US = 600 * US_PER_S
-EVENTS_AT_ONCE = 40
-EVENT_EVERY_US = US_PER_S // 2
-
-
-class Kind(Enum):
-    """What an event is about; the value is its `kind` in JSON."""
-
-    MASTER = "master"
-    TAKEOVER = "takeover"
-    RESIGNED = "resigned"
-    LOST = "lost"
-    NOBODY = "nobody"
-    TWO_MASTERS = "two_masters"
-    ONE_MASTER = "one_master"
-    RIVAL = "rival"
-    PRIORITY = "priority"
-    CHANGED = "changed"
-    REFUSED = "refused"
-    ACCEPTED = "accepted"
-    WRONG = "wrong"
-    MALFORMED = "malformed"
-    INTERFACE = "interface"
-    FLOOD = "flood"
-
-
-class Event(msgspec.Struct, frozen=True):
-    """text: for people, without interface and router. vrid: 0 where it is about the interface. at_us: the caller's clock."""
-
-    at_us: int
-    kind: Kind
-    interface: str
-    text: str
-    vrid: int = 0
-    family: int = 0
-    instance: str = ""
-    source: str = ""
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -69,35 +32,6 @@ class Left(msgspec.Struct, frozen=True):
     last_us: int
     how: Standing
     wait_us: int
-
-
-class Bucket:
-    """So many events at once, and one each half second."""
-
-    __slots__ = ("_full_us", "held")
-
-    def __init__(self) -> None:
-        self._full_us = 0
-        """When it will be full again."""
-        self.held = 0
-
-    def allows(self, now_us: int) -> bool:
-        full_us = max(self._full_us, now_us) + EVENT_EVERY_US
-        if full_us - now_us > EVENTS_AT_ONCE * EVENT_EVERY_US:
-            self.held += 1
-            return False
-        self._full_us = full_us
-        return True
-
-    def say(self, out: list[Event], event: Event) -> None:
-        """Appends it if there is room, and first how many there was none for."""
-        if not self.allows(event.at_us):
-            return
-        if self.held:
-            text = f"{self.held} more events were too many to tell"
-            out.append(msgspec.structs.replace(event, kind=Kind.FLOOD, text=text, source=""))
-            self.held = 0
-        out.append(event)
 
 
 class Router:
@@ -193,6 +127,8 @@ class Router:
     def heard(self, now_us: int, sender: Sender, datagram: Datagram, frame: Frame, parsed: Parsed) -> None:
         self.now_us = now_us
         is_new = not sender.adverts
+        if datagram.ours and not is_new and self._is_copy(sender, datagram, parsed):
+            return
         before, same, was = sender.parsed, frame == sender.frame, sender.standing
         if not is_new and sender.standing is Standing.MASTER and before.advert.priority and parsed.advert.priority:
             sender.late.add(now_us - sender.last_us - sender.pace_us)
@@ -211,6 +147,13 @@ class Router:
             self._judge(sender)
         sender.refused_count += bool(sender.refused)
         self._recount()
+
+    def _is_copy(self, sender: Sender, datagram: Datagram, parsed: Parsed) -> bool:
+        """Whether it is the advert that was heard last, on its way to another peer of unicast."""
+        elsewhere = datagram.destination != sender.datagram.destination
+        return (
+            elsewhere and parsed.advert == sender.parsed.advert and self.now_us - sender.last_us < sender.pace_us // 2
+        )
 
     # Masters.
 

@@ -14,8 +14,9 @@ from risefall.vrrp.acceptance import Frame
 from risefall.vrrp.datagrams import Datagram, frame_of, is_vrrp
 from risefall.vrrp.election import NEVER
 from risefall.vrrp.packets import PROTOCOL_AH, TYPE_ADVERT, PacketError, Parsed, parse_advert
-from risefall.vrrp.routers import Bucket, Event, Kind, Router
+from risefall.vrrp.routers import Router
 from risefall.vrrp.senders import HOLDS, Own, Sender
+from risefall.vrrp.watch_events import Bucket, Event, Kind
 
 SENDERS_MAX = 16
 """Of one router."""
