@@ -211,7 +211,11 @@ def test_a_dead_host_and_two_owners() -> None:
         (spec(1, 90, adv_us=2_000_000), N0, "mismatch mine=2 sec rcv'd=1 sec [interval 1s, here 2s]"),
         (spec(1, 90, version=3), N0, "(VI) wrong version. Received 2 and expect 3 [version 2, here 3]"),
         (spec(1, 90, vips=("10.77.0.7",)), N0, "10.77.0.7 [addresses +10.77.0.100 -10.77.0.7]"),
-        (spec(1, 90, peers=(Peer("10.77.0.1"),)), N0, "(VI) Expected unicast packet but received multicast packet"),
+        (
+            spec(1, 90, peers=(Peer("10.77.0.1"),)),
+            N0,
+            "(VI) does not get it: Expected unicast packet but received multicast packet",
+        ),
     ],
 )
 def test_what_this_node_would_refuse(own: InstanceSettings, sender: InstanceSettings, line: str) -> None:
@@ -276,6 +280,18 @@ def test_what_this_machine_sends_to_several_peers_is_one_advert() -> None:
     (sender,) = views(ear.watch, 2_040_000)[0].senders
     assert (sender.adverts, sender.late_median_ms, sender.late_worst_ms) == (3, 20.0, 40.0)
     assert ear.watch.healthy
+
+
+def test_what_loops_back_is_one_advert() -> None:
+    """Programs that leave the loop on are heard twice, whichever comes first."""
+    good = packet(N0)
+    ours = Datagram(good.source, good.destination, good.ttl, good.protocol, good.payload, ours=True)
+    for order in ((good, ours), (ours, good)):
+        ear = Ear()
+        for at in (0.0, 1.0, 2.0):
+            ear.hear(at, order[0]).hear(at + 0.001, order[1])
+        (sender,) = views(ear.watch, 2_040_000)[0].senders
+        assert (sender.adverts, sender.this_machine, sender.late_worst_ms) == (3, True, 0.0)
 
 
 def test_ah_is_compared_with_the_key() -> None:
@@ -365,5 +381,11 @@ def test_what_is_no_advert() -> None:
     cut = Datagram(good.source, good.destination, 255, PROTOCOL_VRRP, good.payload[:-1])
     assert Ear().hear(0, cut).kinds() == [Kind.MALFORMED]
     own = Ear(N1).hear(0, cut)
-    assert own.events[0].text == "10.77.0.1: (VI) vrrp packet too short, length 19 and expect 20"
+    assert own.events[0].text == "10.77.0.1: (VI) vrrp packet too short, length 39 and expect 40"
     assert own.watch.links[ETH].malformed == 1
+    stub = Datagram(good.source, good.destination, 255, PROTOCOL_VRRP, good.payload[:5])
+    assert Ear(N1).hear(0, stub).events[0].text == "10.77.0.1: IPv4 VRRP packet too short - 25 bytes"
+    odd = Datagram(
+        good.source, good.destination, 255, PROTOCOL_VRRP, b"\x71" + packet(spec(0, 9, version=3)).payload[1:]
+    )
+    assert Ear(N1).hear(0, odd).events[0].text == "10.77.0.1: (VI) wrong version. Received 7 and expect 2"

@@ -162,10 +162,13 @@ def _plain(text: str) -> Text:
 # --- running ------------------------------------------------------------------------------------------------------------
 
 
+def _screen(watch: Watch, events: Events) -> Group:
+    return Group(tables(views(watch, now_us())), Text("\n" + "\n".join(events.kept), style=DULL))
+
+
 async def _follow(watch: Watch, events: Events, live: Live) -> None:
     while True:
-        lines = Text("\n" + "\n".join(events.kept), style=DULL)
-        live.update(Group(tables(views(watch, now_us())), lines), refresh=True)
+        live.update(_screen(watch, events), refresh=True)
         await trio.sleep(REFRESH_S)
 
 
@@ -208,6 +211,7 @@ def watch(config: Config | None, settings: Settings) -> int:
         if is_live:
             with Live(console=console, auto_refresh=False) as live:
                 trio.run(_listen, listener, events, span_s, live)
+                live.update(_screen(heard, events), refresh=True)
         else:
             trio.run(_listen, listener, events, span_s, None)
     except BaseExceptionGroup as group:
@@ -224,7 +228,7 @@ def watch(config: Config | None, settings: Settings) -> int:
     if settings.as_json:
         for one in routers:
             click.echo(msgspec.json.encode(clean({"kind": "router", **msgspec.to_builtins(one)})))
-    else:
+    elif not is_live:
         console.print(tables(routers))
     sys.stdout.flush()
     return 0 if heard.healthy else 1

@@ -14,6 +14,8 @@ import msgspec
 from risefall.vrrp.acceptance import Frame
 from risefall.vrrp.packets import (
     AH_BYTES,
+    HEADER_BYTES,
+    IPV4_BYTES,
     PROTOCOL_AH,
     PROTOCOL_VRRP,
     PacketError,
@@ -84,10 +86,14 @@ def frame_of(datagram: Datagram, auth: Auth = _NONE, *, unicast: bool = False) -
     Args:
         auth: the receiver's; where it is AH, the digest is compared with its key.
         unicast: whether the receiver is configured so; the digest leaves the TTL out then.
-    Raises: PacketError when the AH header is cut.
+    Raises: PacketError, in keepalived's words, when no whole VRRP header is there.
     """
     payload, ah_ok = datagram.payload, True
-    if datagram.protocol == PROTOCOL_AH:
+    is_ah = datagram.protocol == PROTOCOL_AH
+    if len(payload) < HEADER_BYTES + is_ah * AH_BYTES:
+        length = len(payload) + (IPV4_BYTES if datagram.family == 4 else 0)
+        raise PacketError(f"IPv{datagram.family} VRRP packet{' with AH' * is_ah} too short - {length} bytes")
+    if is_ah:
         header, payload = parse_ah(payload), payload[AH_BYTES:]
         if auth.kind is AuthType.AH and datagram.header:
             wanted = ah_digest(auth.key, datagram.header, header.sequence, payload, unicast=unicast)

@@ -16,7 +16,16 @@ from risefall.vrrp.acceptance import Frame
 from risefall.vrrp.datagrams import Datagram
 from risefall.vrrp.election import NEVER, master_down_us
 from risefall.vrrp.packets import PROTOCOL_AH, Parsed
-from risefall.vrrp.senders import HOLDS, Own, Sender, Standing, disagreement, refusal_between, wrong_by_itself
+from risefall.vrrp.senders import (
+    HOLDS,
+    Own,
+    Sender,
+    Standing,
+    disagreement,
+    is_put_off,
+    refusal_between,
+    wrong_by_itself,
+)
 from risefall.vrrp.settings import OWNER, US_PER_S
 from risefall.vrrp.watch_events import Bucket, Event, Kind
 
@@ -127,7 +136,9 @@ class Router:
     def heard(self, now_us: int, sender: Sender, datagram: Datagram, frame: Frame, parsed: Parsed) -> None:
         self.now_us = now_us
         is_new = not sender.adverts
-        if datagram.ours and not is_new and self._is_copy(sender, datagram, parsed):
+        if not is_new and self._is_copy(sender, datagram, parsed):
+            if datagram.ours:
+                sender.datagram = datagram
             return
         before, same, was = sender.parsed, frame == sender.frame, sender.standing
         if not is_new and sender.standing is Standing.MASTER and before.advert.priority and parsed.advert.priority:
@@ -149,11 +160,11 @@ class Router:
         self._recount()
 
     def _is_copy(self, sender: Sender, datagram: Datagram, parsed: Parsed) -> bool:
-        """Whether it is the advert that was heard last, on its way to another peer of unicast."""
-        elsewhere = datagram.destination != sender.datagram.destination
-        return (
-            elsewhere and parsed.advert == sender.parsed.advert and self.now_us - sender.last_us < sender.pace_us // 2
-        )
+        """Whether it is the advert that was heard last, and is of this machine: on its way to another peer, or looped back."""
+        known = sender.datagram
+        other = datagram.destination != known.destination or datagram.ours != known.ours
+        same = (datagram.ours or known.ours) and other and parsed.advert == sender.parsed.advert
+        return same and self.now_us - sender.last_us < sender.pace_us // 2
 
     # Masters.
 
@@ -283,10 +294,10 @@ class Router:
             self._tell(Kind.NOBODY, text)
 
     def _silencer(self, sender: Sender) -> Sender | None:
-        """A master that still speaks, whose adverts this one refuses."""
+        """A master that still speaks, and whose adverts keep this one from speaking."""
         for other in self.senders.values():
             talks = other is not sender and other.standing is Standing.MASTER and self.now_us < other.deadline_us
-            if talks and refusal_between(sender, other):
+            if talks and is_put_off(sender, other):
                 return other
         return None
 

@@ -13,7 +13,7 @@ from statistics import median
 
 import msgspec
 
-from risefall.vrrp.acceptance import Frame, judge
+from risefall.vrrp.acceptance import UNHEARD, Frame, judge
 from risefall.vrrp.datagrams import Datagram, frame_of
 from risefall.vrrp.election import address_bytes, master_down_us, skew_us
 from risefall.vrrp.packets import TTL, PacketError, Parsed
@@ -162,6 +162,12 @@ def refusal_between(receiver: Sender, sender: Sender) -> str:
     return judge(receiver.settings(), sender.frame).text
 
 
+def is_put_off(receiver: Sender, sender: Sender) -> bool:
+    """Whether each advert of one delays the other's next: 2.2.7 starts its interval over at those that it refuses, too."""
+    refusal = judge(receiver.settings(), sender.frame).refusal
+    return refusal is not None and refusal not in UNHEARD
+
+
 def disagreement(one: Sender, other: Sender) -> str:
     """Why two are MASTER at once."""
     loser, winner = (other, one) if one.beats(other) else (one, other)
@@ -209,11 +215,12 @@ class Own(msgspec.Struct, frozen=True):
         try:
             frame = frame_of(datagram, own.auth, unicast=own.unicast)
         except PacketError as error:
-            return f"({own.name}) {error}"
+            return str(error)  # before keepalived has looked for an instance
         judged = judge(own, frame, check_vips=not (known_master and own.skip_check_adv_addr))
         if judged.refusal is None:
             return ""
-        return f"({own.name}) {judged.text or judged.refusal.value}"
+        unheard = "does not get it: " if judged.refusal in UNHEARD else ""
+        return f"({own.name}) {unheard}{judged.text or judged.refusal.value}"
 
     def differences(self, sender: Sender) -> tuple[str, ...]:
         """Everything in which its adverts differ from this configuration, passwords unsaid."""

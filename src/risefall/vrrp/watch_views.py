@@ -86,11 +86,16 @@ def _sender(router: Router, sender: Sender, now_us: int) -> SenderView:
     )
 
 
+def _rank(sender: Sender) -> tuple[bool, int, str]:
+    holds = sender.standing in HOLDS
+    return not holds, -sender.priority if holds else -sender.last_us, sender.source
+
+
 def views(watch: Watch, now_us: int) -> list[RouterView]:
-    """All routers, by interface, id and family; of each the masters first, then who spoke last."""
+    """All routers, by interface, id and family; of each the masters first, the best before the others, then who spoke last."""
     found = []
     for router in sorted(watch.routers.values(), key=lambda one: (one.interface, one.vrid, one.family, one.instance)):
-        senders = sorted(router.senders.values(), key=lambda one: (one.standing not in HOLDS, -one.last_us, one.source))
+        senders = sorted(router.senders.values(), key=_rank)
         found.append(
             RouterView(
                 interface=router.interface,
