@@ -126,18 +126,19 @@ class Lab:
         for reader in self._readers:
             reader.join()
         for name in ("br", *self.plans):
-            subprocess.run(["ip", "netns", "del", self._space(name)], capture_output=True, check=False)
+            subprocess.run(["ip", "netns", "del", self.space(name)], capture_output=True, check=False)
 
     def now_us(self) -> int:
         """Since the lab began."""
         return (time.monotonic_ns() - self._zero_ns) // 1000
 
-    def _space(self, name: str) -> str:
+    def space(self, name: str) -> str:
+        """The namespace of a node."""
         return f"{self.prefix}{name}"
 
     def _wire(self) -> None:
         """A bridge for each link, in a namespace of its own, and a cable from each node to each bridge."""
-        bridges = self._space("br")
+        bridges = self.space("br")
         _ip("netns", "add", bridges)
         links = max(len(plan.instances) for plan in self.plans.values())
         for link in range(links):
@@ -145,25 +146,36 @@ class Lab:
             _ip("-n", bridges, "link", "add", f"br{link}", *bridge)
             _ip("-n", bridges, "link", "set", f"br{link}", "up")
         for name, plan in self.plans.items():
-            space = self._space(name)
+            space = self.space(name)
             _ip("netns", "add", space)
             _ip("-n", space, "link", "set", "lo", "up")
             for link, settings in enumerate(plan.instances):
-                there = f"{name}l{link}"
-                _ip("-n", space, "link", "add", f"eth{link}", "type", "veth", "peer", there, "netns", bridges)
-                _ip("-n", bridges, "link", "set", there, "master", f"br{link}", "up")
-                if ":" in settings.source:  # no other link-local address, and none that must be proved first
-                    _ip("-n", space, "link", "set", f"eth{link}", "addrgenmode", "none")
-                    _ip("-n", space, "addr", "add", f"{settings.source}/64", "dev", f"eth{link}", "nodad")
-                else:
-                    _ip("-n", space, "addr", "add", f"{settings.source}/24", "dev", f"eth{link}")
-                _ip("-n", space, "link", "set", f"eth{link}", "up")
+                self._cable(name, link, settings.source)
             for one in plan.tracked:
                 if one.kind is Kind.INTERFACE:
                     there = f"{name}{one.name}"
                     _ip("-n", space, "link", "add", one.name, "type", "veth", "peer", there, "netns", bridges)
                     _ip("-n", bridges, "link", "set", there, "up")
                     _ip("-n", space, "link", "set", one.name, "up")
+
+    def _cable(self, name: str, link: int, source: str) -> None:
+        """From a node to a bridge."""
+        space, bridges, there = self.space(name), self.space("br"), f"{name}l{link}"
+        _ip("-n", space, "link", "add", f"eth{link}", "type", "veth", "peer", there, "netns", bridges)
+        _ip("-n", bridges, "link", "set", there, "master", f"br{link}", "up")
+        if ":" in source:  # no other link-local address, and none that must be proved first
+            _ip("-n", space, "link", "set", f"eth{link}", "addrgenmode", "none")
+            _ip("-n", space, "addr", "add", f"{source}/64", "dev", f"eth{link}", "nodad")
+        else:
+            _ip("-n", space, "addr", "add", f"{source}/24", "dev", f"eth{link}")
+        _ip("-n", space, "link", "set", f"eth{link}", "up")
+
+    def configured(self, name: str) -> Path:
+        """The keepalived.conf of a node, written whether or not it runs."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        (folder / "keepalived.conf").write_text(self._config(name))
+        return folder / "keepalived.conf"
 
     # What is done to nodes; each returns when it was done.
 
@@ -177,15 +189,15 @@ class Lab:
             reader = threading.Thread(target=self._read, args=(name, fifo), daemon=True)
             reader.start()
             self._readers.append(reader)
-        (folder / "keepalived.conf").write_text(self._config(name))
+        self.configured(name)
         for tracked in (*self.plans[name].tracked, *self.plans[name].of_group):
             self._put(name, tracked, dict(self.plans[name].at_first).get(tracked.name, 0))
         before = len(self.heard)
         pids = [f"--{kind}={folder / kind}" for kind in ("pid", "vrrp_pid", "checkers_pid", "bfd_pid")]
         # Only a keepalived that enters the namespace by itself hears of processes (spec §2.4).
         hears = any(one.kind is Kind.PROCESS for one in self.plans[name].tracked)
-        inside = ("ip", "netns", "exec", self._space(name)) if not hears else ()
-        pids += [f"--namespace={self._space(name)}"] if hears else []
+        inside = ("ip", "netns", "exec", self.space(name)) if not hears else ()
+        pids += [f"--namespace={self.space(name)}"] if hears else []
         with (folder / "log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [*inside, *NICE, "keepalived", "-n", "-l", "-D", "-P", "-f", str(folder / "keepalived.conf"), *pids],
@@ -265,13 +277,13 @@ class Lab:
 
     def _port(self, name: str, flag: str, state: str) -> int:
         at_us = self.now_us()
-        _ip("-n", self._space("br"), "link", "set", f"{name}l0", "type", "bridge_slave", flag, state)
+        _ip("-n", self.space("br"), "link", "set", f"{name}l0", "type", "bridge_slave", flag, state)
         return at_us
 
     def link(self, name: str, state: str, interface: str = "eth0") -> int:
         """Sets an interface of the node `up` or `down`."""
         at_us = self.now_us()
-        _ip("-n", self._space(name), "link", "set", interface, state)
+        _ip("-n", self.space(name), "link", "set", interface, state)
         return at_us
 
     def wait(self, seen: object, deadline_s: float = UP_DEADLINE_S) -> None:
@@ -290,6 +302,14 @@ class Lab:
         """What this node has logged, without the time before each line."""
         lines = (self.folder / name / "log").read_text().splitlines()
         return [line[LOG_TIME:] for line in lines]
+
+    def unplug(self, name: str) -> None:
+        """The node's first interface is deleted."""
+        _ip("-n", self.space(name), "link", "del", "eth0")
+
+    def plug(self, name: str) -> None:
+        """And made anew, with another index."""
+        self._cable(name, 0, self.plans[name].instances[0].source)
 
     def _read(self, name: str, fifo: Path) -> None:
         """Lines as they come. It opens the FIFO for writing too, so that it does not end when keepalived does."""

@@ -44,9 +44,9 @@ def test_histogram_edges_grow() -> None:
     assert all(b <= a * 1.15 + 1 for a, b in itertools.pairwise(edges))
 
 
-@pytest.mark.parametrize("room", ["config", "state", "status"])
+@pytest.mark.parametrize("room", ["config", "state", "status", "vrrp"])
 def test_what_decides_imports_no_io(room: str) -> None:
-    """`config` and `state` work without trio, sockets and the compiled module."""
+    """`config`, `state` and `vrrp` work without trio, sockets and the compiled module."""
     script = (
         f"import importlib, pkgutil, sys, risefall.{room} as room\n"
         "for module in pkgutil.walk_packages(getattr(room, '__path__', []), room.__name__ + '.'):\n"

@@ -114,5 +114,15 @@ def test_the_lines_that_keepalived_logs() -> None:
     frame = next(iter(frames_of(SENT, 100).values()))
     assert judge(with_(adv_us=2_000_000), frame).text == "advertisement interval mismatch mine=2 sec rcv'd=1 sec"
     assert judge(with_(version=3), frame).text == "wrong version. Received 2 and expect 3"
+    cut = msgspec.structs.replace(frame, payload=frame.payload[:-1])
+    assert judge(SENT, cut).text == "vrrp packet too short, length 43 and expect 44"
+    long = msgspec.structs.replace(frame, payload=frame.payload + b"1234", protocol=PROTOCOL_AH)
+    assert judge(with_(auth=AH), long).text == "vrrp packet too long, length 72 and expect 68"
+    six = with_(source="fe80::1", version=3, vips=("fe80::100",))
+    sent = next(iter(frames_of(six, 100).values()))
+    cut = msgspec.structs.replace(sent, payload=sent.payload[:-1])
+    assert judge(six, cut).text == "vrrp packet too short, length 23 and expect 24"
+    second = msgspec.structs.replace(sent, payload=b"\x21" + sent.payload[1:])
+    assert judge(six, second).text == "wrong version. Received 2 and expect 3"
     late = Frame(source="10.77.0.1", destination=GROUP_V4, payload=frame.payload, ttl=64)
     assert judge(SENT, late).text == "invalid TTL/HL. Received 64 and expect 255"

@@ -206,9 +206,18 @@ def show(config: Config) -> None:
     show_default=True,
     help="the risefall-track that --split names",
 )
+@click.option(
+    "--watch",
+    "interfaces",
+    metavar="IFACE",
+    multiple=True,
+    help="listen there and show who really is MASTER; may repeat; -f names a file to compare with",
+)
 @click.option("--strict", is_flag=True, help="warnings of the configuration are errors")
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     file: str,
     config_id: str | None,
     check_config: bool,
@@ -221,19 +230,35 @@ def command(
     split: str,
     into: str,
     track: str,
+    interfaces: tuple[str, ...],
     strict: bool,
     as_json: bool,
 ) -> None:
     """Evaluates a keepalived.conf as keepalived 2.2.7 does: runs its scripts, watches what else it tracks, and shows of every
     instance and group the state, the priority, what each tracker gives, and what would follow if it failed.
 
-    It sends and hears no adverts: without --peer, states are those of a node that hears nobody. What keepalived would not
-    start with is an error, what it ignores or drops a warning. Exit code: 0, 1 when a script is down or an instance at FAULT.
+    It sends no adverts and hears none: without --peer, states are those of a node that hears nobody. --watch does nothing but hear
+    them. What keepalived would not start with is an error, what it ignores or drops a warning. Exit code: 0, 1 when a script is down
+    or an instance at FAULT; with --watch 1 when there is not one master, or it sends what it should not.
 
     \b
     Example:
       risefall vrrp -f /etc/keepalived/keepalived.conf --once
+      risefall vrrp --watch eth0 --for 10s
     """
+    if interfaces:
+        from risefall.cli import vrrp_watch
+
+        if check_config or plan_ or notify or peer or detail or split:
+            raise click.UsageError(
+                "--watch only listens: of the other options it takes -f, -i, --strict, --once, --for, --json"
+            )
+        given = ctx.get_parameter_source("file") is not click.core.ParameterSource.DEFAULT
+        config = load(file, config_id, strict) if given else None
+        watched = vrrp_watch.Settings(
+            interfaces=interfaces, once=once, as_json=as_json, span_s=duration_s(span) if span else None
+        )
+        sys.exit(vrrp_watch.watch(config, watched))
     if check_config and (plan_ or as_json or once):
         raise click.UsageError("--check-config prints no plan: leave --plan, --once and --json out")
     if plan_ and once:

@@ -13,14 +13,17 @@ from ipaddress import ip_address
 import msgspec
 
 from risefall.vrrp.packets import (
+    AH_BYTES,
     AUTH_TYPES,
     GROUP_V4,
     GROUP_V6,
+    IPV4_BYTES,
     PROTOCOL_AH,
     PROTOCOL_VRRP,
     TTL,
     TYPE_ADVERT,
     Advert,
+    LengthError,
     PacketError,
     Parsed,
     parse_advert,
@@ -48,6 +51,10 @@ class Refusal(Enum):
     ADDRESSES = "addr_list_err"
     NOT_A_PEER = "unicast_src_err"
     PEER_TTL = "unicast_ttl_err"
+
+
+UNHEARD = frozenset({Refusal.AH_HEADER, Refusal.CAST})
+"""2.2.7's sockets are bound to the protocol and to the group or its own address: such a packet never comes to the checks."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -87,12 +94,24 @@ def judge(own: InstanceSettings, frame: Frame, *, check_vips: bool = True) -> Ju
         )
     try:
         parsed = parse_advert(frame.payload, frame.source, frame.destination)
+    except LengthError as error:
+        headers = _header_bytes(frame)
+        length = f"length {error.got + headers} and expect {error.expected + headers}"
+        how = "short" if error.got < error.expected else "long"
+        return _no(Refusal.LENGTH, f"vrrp packet too {how}, {length}")
     except PacketError as error:
-        return _no(Refusal.LENGTH, f"vrrp packet {error}")
+        return _no(Refusal.LENGTH, str(error))
     advert = parsed.advert
     refused = _refused_header(own, frame, parsed) or _refused_count(own, advert, check_vips)
     refused = refused or _refused_wire(own, frame, parsed) or _refused_addresses(own, frame, advert, check_vips)
     return refused or Judged(refusal=None, advert=advert)
+
+
+def _header_bytes(frame: Frame) -> int:
+    """What keepalived counts besides the message: the headers of IPv4 and of AH, but not that of IPv6."""
+    if ":" in frame.source:
+        return 0
+    return IPV4_BYTES + (AH_BYTES if frame.protocol == PROTOCOL_AH else 0)
 
 
 def _refused_header(own: InstanceSettings, frame: Frame, parsed: Parsed) -> Judged | None:
@@ -110,7 +129,9 @@ def _refused_header(own: InstanceSettings, frame: Frame, parsed: Parsed) -> Judg
         if own.auth.kind is AuthType.PASS and advert.auth.key != own.auth.key:
             return _no(Refusal.PASSWORD, "received an invalid passwd!")
         if own.auth.kind is AuthType.AH and not frame.ah_ok:
-            return _no(Refusal.PASSWORD, "IPSEC-AH : invalid IPSEC HMAC-MD5 value.")
+            return _no(
+                Refusal.PASSWORD, "IPSEC-AH : invalid IPSEC HMAC-MD5 value. Due to fields mutation or bad password !"
+            )
         if advert.adv_us != own.adv_us:
             mine, theirs = own.adv_us // 1_000_000, advert.adv_us // 1_000_000
             return _no(Refusal.INTERVAL, f"advertisement interval mismatch mine={mine} sec rcv'd={theirs} sec")

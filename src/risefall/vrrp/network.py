@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 
 import msgspec
 
-from risefall.vrrp.acceptance import Judged, frames_of, judge
+from risefall.vrrp.acceptance import UNHEARD, Judged, frames_of, judge
 from risefall.vrrp.actions import Action, Enter, Send, State
 from risefall.vrrp.election import NEVER, Instance
 from risefall.vrrp.groups import Group
@@ -356,4 +356,6 @@ def _routes_between(port: Port, node: Node) -> Iterable[Route]:
             continue
         same_key = own.auth == sender.auth or own.auth.kind is not AuthType.AH
         frame = msgspec.structs.replace(frame, ah_ok=same_key)
-        yield Route(to=other, judged=judge(own, frame), judged_blind=judge(own, frame, check_vips=False))
+        judged = judge(own, frame)
+        if judged.refusal not in UNHEARD:
+            yield Route(to=other, judged=judged, judged_blind=judge(own, frame, check_vips=False))

@@ -24,12 +24,23 @@ TYPE_ADVERT = 1
 HEADER_BYTES = 8
 AUTH_BYTES = 8
 AH_BYTES = 24
+IPV4_BYTES = 20
+"""Of the header that keepalived sends, and counts with."""
 AUTH_TYPES = frozenset(int(one) for one in AuthType)
 _HEADER = struct.Struct("!BBBBBBH")
 
 
 class PacketError(ValueError):
     """These bytes are no VRRP packet of the length they claim."""
+
+
+class LengthError(PacketError):
+    """got, expected: bytes of the VRRP message."""
+
+    def __init__(self, got: int, expected: int) -> None:
+        super().__init__(f"length {got} and expect {expected}")
+        self.got = got
+        self.expected = expected
 
 
 class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +105,8 @@ def render_advert(advert: Advert, source: str, destination: str) -> bytes:
 def parse_advert(payload: bytes, source: str, destination: str) -> Parsed:
     """Undoes `render_advert`.
 
-    Raises: PacketError when the length is not exactly what the header claims; 2.2.7 asks for that.
+    Raises: LengthError when the length is not exactly what the header claims; 2.2.7 asks for that, and for the eight bytes of
+    authentication with IPv4 only. PacketError when there is no whole header.
     """
     if len(payload) < HEADER_BYTES:
         raise PacketError(f"{len(payload)} bytes are less than a VRRP header")
@@ -102,11 +114,12 @@ def parse_advert(payload: bytes, source: str, destination: str) -> Parsed:
     version, kind = first >> 4, first & 0x0F
     wide = 16 if ":" in source else 4
     end = HEADER_BYTES + count * wide
-    expected = end + (AUTH_BYTES if version == 2 else 0)
+    authenticated = version == 2 and wide == 4
+    expected = end + (AUTH_BYTES if authenticated else 0)
     if len(payload) != expected:
-        raise PacketError(f"length {len(payload)} and expect {expected}")
+        raise LengthError(len(payload), expected)
     vips = tuple(_address(payload[at : at + wide]) for at in range(HEADER_BYTES, end, wide))
-    if version == 2:
+    if authenticated:
         return _parsed_v2(payload, kind, Advert(vrid=vrid, priority=priority, vips=vips))
     adv_us = (struct.unpack_from("!H", payload, 4)[0] & 0xFFF) * US_PER_CS
     advert = Advert(vrid=vrid, priority=priority, version=version, adv_us=adv_us, vips=vips)
