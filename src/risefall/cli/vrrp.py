@@ -11,12 +11,13 @@ import click
 import msgspec
 from rich.table import Table
 
+from risefall.cli import vrrp_pools
 from risefall.cli.console import Screen
 from risefall.cli.options import duration_s, json_option
 from risefall.cli.plan import span
 from risefall.config.keepalived import read
 from risefall.config.keepalived.files import unfit
-from risefall.config.keepalived.model import Checker, Config, Instance, Tracked
+from risefall.config.keepalived.model import Config, Instance, Tracked
 from risefall.config.text import encodable, sources
 from risefall.errors import ConfigError
 
@@ -27,7 +28,6 @@ KINDS = (
     ("bfd", "bfds"),
     ("instance", "instances"),
     ("group", "groups"),
-    ("virtual_server", "virtual_servers"),
 )
 """The lists that `--json` prints, each object under its kind."""
 
@@ -53,6 +53,7 @@ def objects(config: Config) -> Iterator[dict[str, Any]]:
     for kind, field in KINDS:
         for one in getattr(config, field):
             yield {"kind": kind, **msgspec.to_builtins(one)}
+    yield from vrrp_pools.plan_objects(config)
 
 
 def clean(value: Any) -> Any:
@@ -90,13 +91,6 @@ def instance_notes(one: Instance) -> str:
     notes += ["unicast"] if one.unicast else []
     notes += ["strict"] if one.strict else []
     return ", ".join(notes)
-
-
-def checker_words(one: Checker) -> str:
-    """`TCP_CHECK every 60s, retry 1 after 1s`."""
-    if one.tracked is not None:
-        return f"{one.kind} {one.tracked.name}"
-    return f"{one.kind} every {span(one.delay_loop_ms)}, retry {one.retry} after {span(one.delay_before_retry_ms)}"
 
 
 def tables(config: Config) -> Iterator[tuple[tuple[str, ...], Sequence[tuple[str, ...]]]]:
@@ -137,19 +131,7 @@ def tables(config: Config) -> Iterator[tuple[tuple[str, ...], Sequence[tuple[str
     yield ("instance", "interface", "vrid", "priority", "adverts", "addresses", "tracks", "notes"), instances
     groups = [(one.name, ", ".join(one.members), trackers(one)) for one in config.groups]
     yield ("group", "members", "tracks"), groups
-    servers = [
-        (
-            one.name,
-            f"{one.scheduler} {one.method}",
-            str(one.quorum),
-            f"{real.address} port {real.port}",
-            str(real.weight),
-            "; ".join(checker_words(checker) for checker in real.checkers) or "not checked",
-        )
-        for one in config.virtual_servers
-        for real in one.real_servers
-    ]
-    yield ("virtual server", "balance", "quorum", "real server", "weight", "checks"), servers
+    yield from vrrp_pools.plan_tables(config)
 
 
 def show(config: Config) -> None:
@@ -184,7 +166,7 @@ def show(config: Config) -> None:
 @click.option("-i", "--config-id", metavar="ID", default=None, help="of @ID lines; by default the host name")
 @click.option("--check-config", is_flag=True, help="only say what is wrong")
 @click.option("--plan", "plan_", is_flag=True, help="only show what it comes to")
-@click.option("--once", is_flag=True, help="run every script once, show what follows, and end")
+@click.option("--once", is_flag=True, help="run every script and checker once, show what follows, and end")
 @click.option("--for", "span", metavar="TIME", default="", help="end after a while, such as 20s")
 @click.option("--notify", is_flag=True, help="make the notifications too: programs, FIFOs, mails; else they are shown")
 @click.option(
@@ -235,11 +217,12 @@ def command(
     as_json: bool,
 ) -> None:
     """Evaluates a keepalived.conf as keepalived 2.2.7 does: runs its scripts, watches what else it tracks, and shows of every
-    instance and group the state, the priority, what each tracker gives, and what would follow if it failed.
+    instance and group the state, the priority, what each tracker gives, and what would follow if it failed. Real servers of
+    virtual_server blocks are checked too; IPVS is never touched.
 
     It sends no adverts and hears none: without --peer, states are those of a node that hears nobody. --watch does nothing but hear
-    them. What keepalived would not start with is an error, what it ignores or drops a warning. Exit code: 0, 1 when a script is down
-    or an instance at FAULT; with --watch 1 when there is not one master, or it sends what it should not.
+    them. What keepalived would not start with is an error, what it ignores or drops a warning. Exit code: 0, 1 when a script or a
+    real server is down or an instance at FAULT; with --watch 1 when there is not one master, or it sends what it should not.
 
     \b
     Example:

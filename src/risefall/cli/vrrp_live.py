@@ -16,8 +16,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from risefall.checkers.beside import Pools
 from risefall.cli.console import Screen
 from risefall.cli.vrrp import clean, weight
+from risefall.cli.vrrp_pools import pool_tables
 from risefall.config.keepalived.model import Config
 from risefall.config.text import printable
 from risefall.errors import RisefallError, StartError
@@ -78,8 +80,8 @@ class Lines:
             click.echo(printable(for_people or text), err=self._settings.once)
 
 
-def objects(evaluator: Evaluator) -> Iterator[dict[str, Any]]:
-    """Scripts, instances and groups as they stand, one object each."""
+def objects(evaluator: Evaluator, pools: Pools | None = None) -> Iterator[dict[str, Any]]:
+    """Scripts, instances, groups and virtual servers as they stand, one object each."""
     for kind, views in (
         ("script", evaluator.scripts()),
         ("instance", evaluator.instances()),
@@ -87,9 +89,11 @@ def objects(evaluator: Evaluator) -> Iterator[dict[str, Any]]:
     ):
         for view in views:
             yield {"kind": kind, **clean(msgspec.to_builtins(view))}
+    for pool in pools.views() if pools is not None else ():
+        yield {"kind": "virtual_server", **clean(msgspec.to_builtins(pool))}
 
 
-def tables(evaluator: Evaluator) -> Group:
+def tables(evaluator: Evaluator, pools: Pools | None = None) -> Group:
     """The same for people."""
     parts: list[Table] = []
     scripts = evaluator.scripts()
@@ -116,6 +120,8 @@ def tables(evaluator: Evaluator) -> Group:
         for group in groups:
             table.add_row(_plain(group.name), _state(group.state), _plain(", ".join(group.members)))
         parts.append(table)
+    if pools is not None:
+        parts += pool_tables(pools.views())
     return Group(*parts)
 
 
@@ -155,15 +161,18 @@ def _tracker(one: TrackerView) -> tuple[Text, Text, str, str]:
     return _plain(what), state, gives, one.if_failed
 
 
-async def _follow(evaluator: Evaluator, lines: Lines, live: Live) -> None:
+async def _follow(evaluator: Evaluator, pools: Pools | None, lines: Lines, live: Live) -> None:
     while True:
         await trio.sleep(REFRESH_S)
         live.update(
-            Group(tables(evaluator), Text("\n" + "\n".join(map(printable, lines.kept)), style=DULL)), refresh=True
+            Group(tables(evaluator, pools), Text("\n" + "\n".join(map(printable, lines.kept)), style=DULL)),
+            refresh=True,
         )
 
 
-async def _evaluate(evaluator: Evaluator, settings: Settings, lines: Lines, live: Live | None) -> None:
+async def _evaluate(
+    evaluator: Evaluator, pools: Pools | None, settings: Settings, lines: Lines, live: Live | None
+) -> None:
     """Until it is over, by time or by a signal."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
@@ -174,7 +183,7 @@ async def _evaluate(evaluator: Evaluator, settings: Settings, lines: Lines, live
 
             nursery.start_soon(end_by_signal)
             if live is not None:
-                nursery.start_soon(_follow, evaluator, lines, live)
+                nursery.start_soon(_follow, evaluator, pools, lines, live)
             await evaluator.run(once=settings.once, span_s=settings.span_s)
             nursery.cancel_scope.cancel()
 
@@ -192,17 +201,18 @@ def first_of(group: BaseException) -> BaseException:
 
 
 def evaluate(config: Config, settings: Settings) -> int:
-    """Runs it and shows it; the exit code: 0, or 1 when a script is down or an instance at FAULT."""
+    """Runs it and shows it; the exit code: 0, or 1 when a script or a real server is down, or an instance at FAULT."""
     console = Screen(highlight=False, markup=False)
     is_live = console.is_terminal and not settings.once and not settings.as_json
     lines = Lines(settings, live=is_live)
     try:
-        evaluator = Evaluator(config, lines, notify=settings.notify, peer=settings.peer)
+        pools = Pools(config, lines, notify=settings.notify, once=settings.once) if config.virtual_servers else None
+        evaluator = Evaluator(config, lines, notify=settings.notify, peer=settings.peer, beside=pools)
         if is_live:
             with Live(console=console, auto_refresh=False) as live:
-                trio.run(_evaluate, evaluator, settings, lines, live)
+                trio.run(_evaluate, evaluator, pools, settings, lines, live)
         else:
-            trio.run(_evaluate, evaluator, settings, lines, None)
+            trio.run(_evaluate, evaluator, pools, settings, lines, None)
     except BaseExceptionGroup as group:
         ours, other = group.split((RisefallError, OSError))
         if ours is None or other is not None:
@@ -211,16 +221,16 @@ def evaluate(config: Config, settings: Settings) -> int:
     except OSError as error:
         raise could_not(error) from error
     if settings.as_json:
-        for one in objects(evaluator):
+        for one in objects(evaluator, pools):
             click.echo(msgspec.json.encode(one))
     elif settings.once or not is_live:
-        _print(console, evaluator)
+        _print(console, evaluator, pools)
     sys.stdout.flush()
     return 0 if evaluator.healthy else 1
 
 
-def _print(console: Console, evaluator: Evaluator) -> None:
-    if not evaluator.scripts() and not evaluator.instances():
-        console.print("nothing to evaluate: no instance, no script")
+def _print(console: Console, evaluator: Evaluator, pools: Pools | None) -> None:
+    if not evaluator.scripts() and not evaluator.instances() and pools is None:
+        console.print("nothing to evaluate: no instance, no script, no virtual server")
         return
-    console.print(tables(evaluator))
+    console.print(tables(evaluator, pools))

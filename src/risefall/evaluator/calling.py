@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import smtplib
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
 
 import msgspec
@@ -67,26 +67,39 @@ class Fifo:
 class Caller:
     """Does what is due. `run` for ever; `close` at the end."""
 
-    def __init__(self, config: Config, env: Mapping[str, str], say: Callable[[str], None]) -> None:
-        """say: is told what keepalived logs. Raises: OSError when a FIFO cannot be made."""
+    def __init__(
+        self,
+        config: Config,
+        env: Mapping[str, str],
+        say: Callable[[str], None],
+        *,
+        commands: Iterable[Command] | None = None,
+        fifos: Sequence[tuple[str | None, Command | None]] | None = None,
+    ) -> None:
+        """say: is told what keepalived logs. commands, fifos: each FIFO with its program; without, those of VRRP.
+
+        Raises: OSError when a FIFO cannot be made.
+        """
         self._config = config
         self._env = dict(env)
         self._say = say
         self._children = Children()
         self._ready: dict[tuple[str, ...], Ready] = {}
         global_ = config.global_
-        for command in _commands(config):
+        if fifos is None:
+            fifos = (
+                (global_.vrrp_notify_fifo, global_.vrrp_notify_fifo_script),
+                (global_.notify_fifo, global_.notify_fifo_script),
+            )
+        for command in _commands(config) if commands is None else commands:
             made = prepared(command, global_, env)
             for line in made.said:
                 say(line)
             if not isinstance(made, Dropped):
                 self._ready[command.argv] = made
-        paths = dict.fromkeys(path for path in (global_.vrrp_notify_fifo, global_.notify_fifo) if path)
+        paths = dict.fromkeys(path for path, _ in fifos if path)
         self._fifos = [Fifo(path, global_.umask) for path in paths]
-        for path, command_ in (
-            (global_.vrrp_notify_fifo, global_.vrrp_notify_fifo_script),
-            (global_.notify_fifo, global_.notify_fifo_script),
-        ):
+        for path, command_ in fifos:
             if path and command_ is not None and command_.argv in self._ready:
                 self._start(self._ready[command_.argv], (path,))
         self._mails, self._letters = trio.open_memory_channel[Mail](MAILS_MAX)

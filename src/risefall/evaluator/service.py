@@ -41,6 +41,26 @@ class Output(Protocol):
         """A notification that is due; it was made if that was asked."""
 
 
+class Beside(Protocol):
+    """What runs in the same evaluation: keepalived's checkers."""
+
+    @property
+    def healthy(self) -> bool: ...
+    @property
+    def longest_us(self) -> int:
+        """The longest that its first results may take."""
+
+    def start(self) -> None: ...
+    async def run(self) -> None: ...
+    async def first(self) -> None:
+        """Until each checker has a result."""
+
+    async def stop(self) -> None:
+        """What keepalived says and calls at its end."""
+
+    def close(self) -> None: ...
+
+
 class ScriptView(msgspec.Struct, frozen=True):
     """One script. state: GOOD, BAD, INIT before its first result, DROPPED when it never runs. last: how its last run ended."""
 
@@ -83,8 +103,10 @@ class Evaluator:
         peer: int | None = None,
         most: int = CHILDREN_MAX,
         imitated: Imitated = Imitated.V2_2_7,
+        beside: Beside | None = None,
     ) -> None:
         """notify: make the calls, too. peer: effective priority of one other node; None for nobody. most: scripts at once.
+        beside: what else runs, from the start to the end.
 
         Raises: OSError when a FIFO cannot be made, or the kernel gives no socket to watch links with.
         """
@@ -95,6 +117,7 @@ class Evaluator:
         self._imitated = imitated
         self._notify = notify
         self._peer = peer
+        self._beside = beside
         self._caller: Caller | None = None
         self._dropped: set[str] = set()
         self._insecure = False
@@ -120,6 +143,8 @@ class Evaluator:
         """Whether no script is down or unknown, and no instance at FAULT."""
         if self._last is not None:
             return self._last.healthy
+        if self._beside is not None and not self._beside.healthy:
+            return False
         return self.node.healthy and all(one.state in ("GOOD", "DROPPED") for one in self.scripts())
 
     def scripts(self) -> list[ScriptView]:
@@ -177,10 +202,14 @@ class Evaluator:
                 self._zero_us = monotonic_us()
                 self.node.start()
                 self._flush()
+                if self._beside is not None:
+                    self._beside.start()
                 await self._tasks(files, links, once=once, span_s=span_s)
                 await self._stop(once=once)
         finally:
             links.close()
+            if self._beside is not None:
+                self._beside.close()
             if files is not None:
                 files.close()
             if self._caller is not None:
@@ -201,9 +230,13 @@ class Evaluator:
             if self._caller is not None:
                 nursery.start_soon(self._caller.run)
             nursery.start_soon(self.runner.run)
+            if self._beside is not None:
+                nursery.start_soon(self._beside.run)
             limit_s = self._longest_us() / US_PER_S if once else float("inf") if span_s is None else span_s
             with trio.move_on_after(limit_s):
                 await (self._first if once else self._ended).wait()
+                if once and self._beside is not None and not self._ended.is_set():
+                    await self._beside.first()
             nursery.cancel_scope.cancel()
 
     async def _stop(self, *, once: bool) -> None:
@@ -216,10 +249,13 @@ class Evaluator:
             self.node.stop()
             self._flush()
             await self._caller.last()
+            if self._beside is not None:
+                await self._beside.stop()
 
     def _longest_us(self) -> int:
         times = [job.script.settings for job in self.runner.jobs.values()]
-        return GRACE_US + max((one.timeout_us or one.interval_us for one in times), default=0)
+        longest_us = max((one.timeout_us or one.interval_us for one in times), default=0)
+        return GRACE_US + max(longest_us, self._beside.longest_us if self._beside is not None else 0)
 
     def _jobs(self) -> dict[str, Job]:
         """The scripts that may run and that something tracks, with what keepalived says of the others."""

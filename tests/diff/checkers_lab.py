@@ -1,0 +1,302 @@
+"""One play for `risefall vrrp --notify` and the healthcheck process of the real keepalived 2.2.7, each in a namespace of its own.
+
+A play's servers answer by the number of the connection, its programs by that of the run, so that what is compared does not
+depend on time. The kernel need not have IPVS: `ipvs_shim.c` says yes to all that keepalived asks of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vrrp_lab import LOG_TIME
+
+WHO = ("keepalived", "risefall")
+DEADLINE_S = 40.0
+QUIET = re.compile(
+    r"Activating BFD|Starting |Running on|Command line|^ *'--|Opening file|Configuration file|NOTICE|Initializing ipvs|Startup complete"
+    r"|^Warning - quorum|: hysteresis \d+ >= quorum|Stopping|Stopped|CPU usage|Registering|Netlink reflector|^Printing"
+)
+"""What is keepalived's own matter."""
+POOL = re.compile(r"\[10\.0\.0\.\d+\]:\w+:\d+")
+PORT = re.compile(r"\][:\w]*:(\d+)")
+GLOBAL = "global_defs {{\n router_id t\n script_user root\n lvs_notify_fifo {own}/fifo\n {more}\n}}\n"
+
+Speak = Callable[[socket.socket, int], None]
+
+
+def one_of(*speaks: Speak) -> Speak:
+    """The first for the first connection and so on; the last for all others."""
+    return lambda connection, number: speaks[min(number, len(speaks)) - 1](connection, number)
+
+
+def says(reply: bytes, *, rest_s: float = 0) -> Speak:
+    """Reads a request, answers, and closes in peace. rest_s: closes so much later."""
+
+    def speak(connection: socket.socket, number: int) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            data = connection.recv(4096)
+            if not data:
+                return
+            request += data
+        if reply:
+            connection.sendall(reply)
+        time.sleep(rest_s)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)
+
+    return speak
+
+
+def mail(*answers: bytes) -> Speak:
+    """A mail server: one answer before the first line and one behind each; then it closes."""
+
+    def speak(connection: socket.socket, number: int) -> None:
+        lines = connection.makefile("rb")
+        for answer in answers:
+            connection.sendall(answer)
+            if not lines.readline():
+                return
+
+    return speak
+
+
+def tls(context: ssl.SSLContext, speak: Speak) -> Speak:
+    def secure(connection: socket.socket, number: int) -> None:
+        with context.wrap_socket(connection, server_side=True) as wrapped:
+            speak(wrapped, number)
+            with suppress(OSError):
+                wrapped.unwrap()
+
+    return secure
+
+
+class Play(msgspec.Struct, frozen=True):
+    """config: with {own}. servers: by port. programs: shell scripts, by name. steps: once both have logged all of the texts, the
+    value is written into the file. until: what both must have logged before they are ended."""
+
+    config: str
+    until: tuple[str, ...]
+    servers: tuple[tuple[int, Speak], ...] = ()
+    programs: tuple[tuple[str, str], ...] = ()
+    steps: tuple[tuple[tuple[str, ...], str, str], ...] = ()
+
+
+class Outcome(msgspec.Struct):
+    """By who, then by virtual server: the lines; FIFO lines; calls in the order of each."""
+
+    lines: dict[str, dict[str, list[str]]]
+    fifo: dict[str, dict[str, list[str]]]
+    calls: dict[str, dict[str, list[str]]]
+
+    def differences(self) -> dict[str, object]:
+        """What the two do not agree on, keepalived's first."""
+        parts: dict[str, dict[str, Any]] = {"lines": self.lines, "fifo": self.fifo, "calls": self.calls}
+        found = {}
+        for name, part in parts.items():
+            theirs, ours = (part[who] for who in WHO)
+            for key in sorted({*theirs, *ours}):
+                if theirs.get(key) != ours.get(key):
+                    found[f"{name} {key}"] = (theirs.get(key), ours.get(key))
+        return found
+
+
+def build_shim(folder: Path) -> Path:
+    """The library that stands in for the kernel's IPVS."""
+    made = folder / "ipvs_shim.so"
+    source = Path(__file__).with_name("ipvs_shim.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(made), str(source), "-ldl"], check=True)
+    return made
+
+
+class Side:
+    """One of the two programs, with its namespace, its folder and its servers."""
+
+    def __init__(self, who: str, name: str, play: Play, folder: Path, shim: Path) -> None:
+        self.who, self.play, self.own, self.shim = who, play, folder / who, shim
+        self.space = f"rfck{os.getpid()}{name}{who[0]}"
+        self._sockets: list[socket.socket] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._fifo = -1
+        self.fifo = b""
+
+    def __enter__(self) -> Side:
+        self.own.mkdir()
+        subprocess.run(["ip", "netns", "add", self.space], check=True, capture_output=True)
+        subprocess.run(["ip", "-n", self.space, "link", "set", "lo", "up"], check=True, capture_output=True)
+        for name, body in self.play.programs:
+            path = self.own / name
+            path.write_text("#!/bin/sh\n" + body.replace("{own}", str(self.own)) + "\n")
+            path.chmod(0o755)
+        (self.own / "conf").write_text(self.play.config.replace("{own}", str(self.own)))
+        os.mkfifo(self.own / "fifo")
+        self._fifo = os.open(self.own / "fifo", os.O_RDWR | os.O_NONBLOCK)
+        opener = threading.Thread(target=self._listen)
+        opener.start()
+        opener.join()
+        if len(self._sockets) < len(self.play.servers):
+            raise OSError("the servers of a play cannot listen")
+        for listener, (_, speak) in zip(self._sockets, self.play.servers, strict=True):
+            threading.Thread(target=self._serve, args=(listener, speak), daemon=True).start()
+        self._start()
+        return self
+
+    def _listen(self) -> None:
+        """In a thread of its own, which alone goes into the namespace."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        space = os.open(f"/run/netns/{self.space}", os.O_RDONLY | os.O_CLOEXEC)
+        if libc.setns(space, 0):
+            return
+        os.close(space)
+        for port, _ in self.play.servers:
+            listener = socket.socket()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            listener.listen(16)
+            self._sockets.append(listener)
+
+    @staticmethod
+    def _serve(listener: socket.socket, speak: Speak) -> None:
+        number = 0
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            number += 1
+            threading.Thread(target=_one, args=(connection, speak, number), daemon=True).start()
+
+    def _start(self) -> None:
+        inside = ["ip", "netns", "exec", self.space]
+        with (self.own / "log").open("wb") as log:
+            if self.who == "keepalived":
+                pids = [f"--{name}={self.own / name}" for name in ("pid", "vrrp_pid", "checkers_pid", "bfd_pid")]
+                command = ["keepalived", "-n", "-l", "-D", "-C", "-f", str(self.own / "conf"), *pids]
+                env = {**os.environ, "LD_PRELOAD": str(self.shim), "TMPDIR": str(self.own)}
+            else:
+                command = [sys.executable, "-m", "risefall", "vrrp", "-f", str(self.own / "conf"), "--notify", "--json"]
+                env = dict(os.environ)
+            self._process = subprocess.Popen([*inside, *command], stdout=log, stderr=subprocess.STDOUT, env=env)
+
+    def lines(self) -> list[str]:
+        """What has been logged, without times and without what differs by the folder."""
+        self._drain()
+        found = []
+        for raw in (self.own / "log").read_text(errors="replace").splitlines():
+            if self.who == "keepalived":
+                text = raw[LOG_TIME:]
+            else:
+                with suppress(ValueError):
+                    one = json.loads(raw)
+                    if one.get("kind") == "log":
+                        found.append(one["text"].replace(str(self.own), "OWN"))
+                continue
+            if not QUIET.search(text):
+                found.append(text.replace(str(self.own), "OWN"))
+        return found
+
+    def has(self, text: str) -> bool:
+        return any(text in line for line in self.lines())
+
+    def _drain(self) -> None:
+        with suppress(BlockingIOError):
+            while data := os.read(self._fifo, 65536):
+                self.fifo += data
+
+    def stop(self) -> None:
+        """Ends the program as an operator does."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        self._process.wait(timeout=DEADLINE_S)
+        self._drain()
+
+    def calls(self) -> list[str]:
+        path = self.own / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for listener in self._sockets:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        if self._fifo >= 0:
+            os.close(self._fifo)
+        subprocess.run(["ip", "netns", "del", self.space], check=False, capture_output=True)
+
+
+def _one(connection: socket.socket, speak: Speak, number: int) -> None:
+    with connection, suppress(OSError):
+        connection.settimeout(DEADLINE_S)
+        speak(connection, number)
+
+
+def wait_for(sides: Sequence[Side], text: str, step: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not all(side.has(text) for side in sides):
+        if time.monotonic() > deadline:
+            told = {side.who: side.lines()[-6:] for side in sides if not side.has(text)}
+            raise AssertionError(f"{step}: nobody said {text!r} in {DEADLINE_S} s: {told}")
+        time.sleep(0.05)
+
+
+def by_object(lines: Sequence[str]) -> dict[str, list[str]]:
+    """Lines by the virtual server, all of them 10.0.0.x, that they name, or whose server's port they name."""
+    owner: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        pool = POOL.search(line)
+        port = PORT.search(POOL.sub("", line))
+        if pool and port:
+            owner.setdefault(port.group(1), pool.group())
+        key = pool.group() if pool else owner.get(port.group(1), "") if port else ""
+        found.setdefault(key, []).append(line)
+    found.get("", []).sort()  # of no pool: nothing says in what order
+    return found
+
+
+def play(name: str, one: Play, folder: Path, shim: Path) -> Outcome:
+    """Runs it on both at once."""
+    with Side(WHO[0], name, one, folder, shim) as theirs, Side(WHO[1], name, one, folder, shim) as ours:
+        sides = (theirs, ours)
+        for number, (texts, value, file) in enumerate(one.steps):
+            for text in texts:
+                wait_for(sides, text, f"{name}, step {number}")
+            for side in sides:
+                (side.own / f"{file}.new").write_text(value)
+                os.replace(side.own / f"{file}.new", side.own / file)
+        for text in one.until:
+            wait_for(sides, text, name)
+        for side in sides:
+            side.stop()
+        calls = {}
+        for side in sides:
+            grouped: dict[str, list[str]] = {}
+            for call in side.calls():
+                grouped.setdefault(call.split()[-1], []).append(call)
+            calls[side.who] = grouped
+        return Outcome(
+            {side.who: by_object(side.lines()) for side in sides},
+            {side.who: by_object(side.fifo.decode().splitlines()) for side in sides},
+            calls,
+        )
