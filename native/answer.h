@@ -15,8 +15,9 @@
 /* cffi: begin */
 enum { RF_ANSWER_LINE_MAX = 511, RF_ANSWER_TEXT_MAX = 127, RF_ANSWER_SERVICES_MAX = 64, RF_ANSWER_PEERS_MAX = 1024 };
 enum { RF_ANSWER_NOBODY = 0xffff, RF_ANSWER_TAG_MAX = 47 };
-/* Which line: RF_ANSWER_STALE is added where numbers are too old, RF_ANSWER_READY where `ready` is owed. */
-enum { RF_ANSWER_FRESH = 0, RF_ANSWER_READY = 1, RF_ANSWER_STALE = 2, RF_ANSWER_LINES = 4 };
+/* Which line: RF_ANSWER_STALE is added where numbers are too old, RF_ANSWER_NEWS for a peer that has something to hear once:
+ * `ready`, where it is owed; or, where lines take a server out, these very words. */
+enum { RF_ANSWER_FRESH = 0, RF_ANSWER_NEWS = 1, RF_ANSWER_STALE = 2, RF_ANSWER_LINES = 4 };
 
 typedef struct rf_answerer rf_answerer; /* owned from rf_answerer_open to rf_answerer_close */
 

@@ -127,8 +127,11 @@ void rf_words_pick(struct rf_words *words, struct rf_peer *peer, uint32_t servic
 {
     const rf_answer *answer = &words->answers[service];
     *out = (struct rf_spoken){.stale = now_ns > answer->good_until_ns};
-    out->ready = answer->takes == 0 && peer->told[service].owed > 0;
-    const uint32_t which = (out->stale ? (uint32_t)RF_ANSWER_STALE : 0u) + (out->ready ? (uint32_t)RF_ANSWER_READY : 0u);
+    const bool owed = peer->told[service].owed > 0;
+    const bool same = owed && peer->told[service].known && peer->told[service].word == answer->word;
+    out->ready = answer->takes == 0 && owed;
+    const bool news = answer->takes > 0 ? !same : out->ready;
+    const uint32_t which = (out->stale ? (uint32_t)RF_ANSWER_STALE : 0u) + (news ? (uint32_t)RF_ANSWER_NEWS : 0u);
     const uint32_t len = answer->len[which];
     if (len == 0)
         return;

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import trio
 
@@ -14,11 +17,26 @@ from risefall.errors import StartError
 
 ORDERS_FILE = "orders.json"
 TOLD_FILE = "told.json"
+LOCK_FILE = "lock"
 Log = Callable[[str], None]
 
 
+class Keep(Protocol):
+    """What outlives an agent, wherever it is kept."""
+
+    def read(self) -> tuple[Book, list[Kept]]: ...
+
+    def wake(self) -> None: ...
+
+    async def run(self, orders: Callable[[], list[Order]], told: Callable[[], list[Kept]]) -> None: ...
+
+    async def write(self, orders: list[Order], told: list[Kept], *, last: bool = False) -> bool: ...
+
+    def close(self) -> None: ...
+
+
 class Keeper:
-    """Keeps orders, and what each balancer was told. folder: None keeps nothing."""
+    """Keeps orders, and what each balancer was told. folder: None keeps nothing; else it is this agent's alone."""
 
     def __init__(self, folder: str | None, log: Log) -> None:
         self._folder = folder
@@ -28,13 +46,15 @@ class Keeper:
         self._owed: list[Kept] = []
         self._failed = ""
         self._lock = trio.Lock()
+        self._claim: BinaryIO | None = None
 
     def read(self) -> tuple[Book, list[Kept]]:
-        """What an earlier agent left. Raises StartError when it cannot be known."""
+        """What an earlier agent left. Raises StartError when it cannot be known, or another agent keeps its own there."""
         if self._folder is None:
             return Book(), []
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            self._take()
             orders, first = read_kept(f"{self._folder}/{ORDERS_FILE}", list[Order])
             told, second = read_kept(f"{self._folder}/{TOLD_FILE}", list[Kept])
         except OSError as error:
@@ -44,6 +64,23 @@ class Keeper:
                 self._log(f"warning: {warning}")
         self._orders, self._owed = orders or [], owed_of(told or [])
         return Book(self._orders), told or []
+
+    def _take(self) -> None:
+        """Makes the folder this agent's own; where that cannot be (a full disk), it is told and goes on."""
+        try:
+            self._claim = claim(f"{self._folder}/{LOCK_FILE}")
+        except BlockingIOError:
+            raise StartError(
+                f"{self._folder}: another agent keeps its orders there: end it, or give this one a state_dir of its own"
+            ) from None
+        except OSError as error:
+            self._log(f"warning: {error.filename}: {error.strerror}: nothing keeps a second agent out of this folder")
+
+    def close(self) -> None:
+        """Another agent may keep its own there. Idempotent."""
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
 
     def wake(self) -> None:
         """Something may have changed."""
@@ -76,6 +113,17 @@ class Keeper:
                 self._failed = said
                 return False
             return True
+
+
+def claim(path: str) -> BinaryIO:
+    """A lock that holds until it is closed, or this process ends in whatever way. Raises: OSError; BlockingIOError: taken."""
+    lock = Path(path).open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
 
 
 def owed_of(told: list[Kept]) -> list[Kept]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 import msgspec
@@ -52,6 +53,6 @@ def open_listener(text: str) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        why = error.strerror or str(error)
+        why = os.strerror(error.errno) if error.errno else str(error)  # its own text repeats the address
         step = "; another agent may be running there" if error.errno == errno.EADDRINUSE else ""
         raise StartError(f"cannot listen on {text}: {why}{step}") from error

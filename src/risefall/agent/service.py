@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import trio
 
+from risefall.agent.clock import REAL, Clock
 from risefall.agent.control import Control, control_socket, serve_control
 from risefall.agent.desk import Desk
-from risefall.agent.keeping import Keeper
+from risefall.agent.keeping import Keep, Keeper
 from risefall.agent.listener import TEXT_WAIT_MS, Port, open_listener, ports_of
 from risefall.agent.machine import Machine, boot_ns
 from risefall.agent.sensing import Engine, Sensor, follow, make_sensors
@@ -33,19 +33,29 @@ class Service:
     """An agent from its settings on."""
 
     def __init__(
-        self, settings: Settings, machine: Machine, engine: Engine | None, log: Log, *, usual_socket: str = ""
+        self,
+        settings: Settings,
+        machine: Machine,
+        engine: Engine | None,
+        log: Log,
+        *,
+        usual_socket: str = "",
+        clock: Clock = REAL,
+        keeper: Keep | None = None,
     ) -> None:
         """usual_socket: for orders where the settings name none; "" for none. One that cannot be had is told.
 
+        clock, keeper: a test's own; the latter in place of the files of `state_dir`.
         Raises: StartError when what an earlier agent has left cannot be read.
         """
         self.settings = settings
         self._usual_socket = usual_socket
         self.voice: Voice
         self._log = log
-        self._keeper = Keeper(settings.agent.state_dir, log)
+        self._clock = clock
+        self._keeper = keeper or Keeper(settings.agent.state_dir, log)
         book, self._told = self._keeper.read()
-        self.desk = Desk(settings, book, started_ns=time.monotonic_ns(), boot_ns=boot_ns(machine))
+        self.desk = Desk(settings, book, started_ns=clock.now_ns(), boot_ns=boot_ns(machine))
         self.sensors: dict[str, list[Sensor]] = make_sensors(self.desk, machine, engine)
         self._answerer: Answerer
         self._changed = trio.Event()
@@ -85,6 +95,7 @@ class Service:
             finally:
                 with trio.CancelScope(shield=True), trio.move_on_after(LAST_WRITE_S):
                     await self._keeper.write(self.desk.book.orders(), self._kept(), last=True)
+                self._keeper.close()
 
     # --- what others ask of it
 
@@ -111,7 +122,7 @@ class Service:
 
     def refresh(self, name: str) -> None:
         """Decides anew what a service says, and says it."""
-        self.desk.refresh(name, time.monotonic_ns())
+        self.desk.refresh(name, self._clock.now_ns())
         self._say(name)
 
     def freshen_all(self) -> None:
@@ -129,7 +140,7 @@ class Service:
 
     def _say(self, name: str) -> None:
         """A service's present words, to balancers and to whoever follows."""
-        now_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        now_ns, wall_ns = self._clock.now_ns(), self._clock.wall_ns()
         self.voice.freshen(name, now_ns, wall_ns)
         standing = self.desk.standing(name, now_ns, wall_ns)
         if standing != self._standings.get(name):
@@ -171,8 +182,8 @@ class Service:
             self.desk,
             self.voice,
             ports,
-            now_ns=time.monotonic_ns,
-            wall_ns=time.time_ns,
+            now_ns=self._clock.now_ns,
+            wall_ns=self._clock.wall_ns,
             ordered=self.ordered,
             log=self._log,
         )
@@ -186,7 +197,7 @@ class Service:
         services = self.settings.service
         default = next((name for name in services if services[name].default or len(services) == 1), "")
         site = Site(
-            lambda: [self.desk.standing(name, time.monotonic_ns(), time.time_ns()) for name in services],
+            lambda: [self.desk.standing(name, self._clock.now_ns(), self._clock.wall_ns()) for name in services],
             lambda: render_metrics(control.answer(Ask(do=Do.SHOW), 0), self.counts()),
             default,
         )
@@ -209,7 +220,7 @@ class Service:
                 )
             )
             self.voice = Voice(self.desk, self._answerer)
-            self.voice.remember(self._told, time.monotonic_ns(), time.time_ns())
+            self.voice.remember(self._told, self._clock.now_ns(), self._clock.wall_ns())
             for text in agent.allow:
                 self._answerer.allow(ipaddress.ip_network(text))
             for name, service in self.settings.service.items():
@@ -226,7 +237,7 @@ class Service:
         self._answerer.listen(listener, services, fallback, by_text=port.by_text(self.settings))
 
     def _kept(self) -> list[Kept]:
-        return self.voice.kept(time.monotonic_ns(), time.time_ns())
+        return self.voice.kept(self._clock.now_ns(), self._clock.wall_ns())
 
     async def _listen_to_answerer(self) -> None:
         """What balancers were told is in the file within moments."""
@@ -238,14 +249,14 @@ class Service:
     async def _tick(self) -> None:
         """Ends leases on time and keeps answers moving where no reading does."""
         while True:
-            for order in self.desk.expire(time.time_ns()):
+            for order in self.desk.expire(self._clock.wall_ns()):
                 self._log(f"{order.service}: '{order.word.value}' has ended by its lease")
-            self.voice.count(time.monotonic_ns())
+            self.voice.count(self._clock.now_ns())
             for name in self.desk.services():
                 self.refresh(name)
             self._keeper.wake()
             end_ns = self.desk.book.next_end_ns()
-            left_s = TICK_S if end_ns is None else (end_ns - time.time_ns()) / 1e9
+            left_s = TICK_S if end_ns is None else (end_ns - self._clock.wall_ns()) / 1e9
             with trio.move_on_after(min(TICK_S, max(0.0, left_s))):
                 await self._changed.wait()
             self._changed = trio.Event()

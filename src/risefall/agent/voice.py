@@ -29,9 +29,21 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     asked_ms: int = 0
 
 
-def line_of(part: Part | None, word: str) -> bytes:
-    """A part as the answerer takes it: without its end, nothing for silence."""
-    return b"" if part is None else render_line(part, word).rstrip(b"\n")
+def lines_of(part: Part | None, admin: str) -> tuple[bytes, bytes]:
+    """A part as the answerer takes it, usual and for who has something to hear once; nothing for silence.
+
+    A server that is drained hears its weight once: each time HAProxy hears one then it logs "remains in forced drain mode"
+    (2.6.12), and a weight does nothing until the drain ends, when it is said again.
+    """
+    if part is None:
+        return b"", b""
+    usual = msgspec.structs.replace(part, weight_pct=None) if admin == Say.DRAIN.value else part
+    return line_of(usual, admin), line_of(part, admin or READY)
+
+
+def line_of(part: Part, word: str) -> bytes:
+    """A part without its end."""
+    return render_line(part, word).rstrip(b"\n")
 
 
 class Voice:
@@ -53,14 +65,13 @@ class Voice:
         limit_ns = self.desk.stale_at_ns(name)
         fresh, stale = (self.desk.part(name, at_ns, wall_ns) for at_ns in (now_ns, max(now_ns, limit_ns + 1)))
         admin = next((part.admin or SERVING for part in (fresh, stale) if part is not None), SERVING)
-        lines = Lines(
-            line_of(fresh, admin),
-            line_of(fresh, admin or READY),
-            line_of(stale, admin),
-            line_of(stale, admin or READY),
-            self.desk.settings.service[name].ready_polls if admin in TAKES else 0,
-        )
+        takes = self.desk.settings.service[name].ready_polls if admin in TAKES else 0
+        lines = Lines(*lines_of(fresh, admin), *lines_of(stale, admin), takes)
         self._answerer.say(self._numbers[name], lines, word=self.desk.version(name), good_until_ns=max(0, limit_ns))
+
+    def ask(self, name: str, peer: Peer, now_ns: int, *, sent: bool = True) -> bytes:
+        """What a balancer would be told, noted as told. sent: whether it arrived. Raises: NativeError."""
+        return self._answerer.ask(peer, self._numbers[name], now_ns, sent=sent)
 
     # --- who was told what
 

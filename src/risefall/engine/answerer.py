@@ -46,13 +46,14 @@ class Told(msgspec.Struct, frozen=True):
 class Lines(msgspec.Struct, frozen=True):
     """What is said of a service, without line feeds; an empty one resets whoever asks.
 
-    ready: to those who are owed a `ready`. takes: the lines take a server out, so each who hears them is owed so many.
+    takes: the lines take a server out, so each who hears them is owed so many `ready`. news: to those who are owed one; of
+    lines that take out, to those who have not heard them yet.
     """
 
     fresh: bytes = b""
-    ready: bytes = b""
+    news: bytes = b""
     stale: bytes = b""
-    stale_ready: bytes = b""
+    stale_news: bytes = b""
     takes: int = 0
 
 
@@ -155,7 +156,7 @@ class Answerer:
         answer = self._answer
         answer.service, answer.word, answer.good_until_ns = service, word, good_until_ns
         answer.takes = lines.takes
-        for which, line in enumerate((lines.fresh, lines.ready, lines.stale, lines.stale_ready)):
+        for which, line in enumerate((lines.fresh, lines.news, lines.stale, lines.stale_news)):
             if len(line) > LINE_MAX:
                 raise ValueError(f"a line of {len(line)} bytes, at most {LINE_MAX} are said")
             answer.len[which] = len(line)
