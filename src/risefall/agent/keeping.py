@@ -117,7 +117,7 @@ class Keeper:
 
 def claim(path: str) -> BinaryIO:
     """A lock that holds until it is closed, or this process ends in whatever way. Raises: OSError; BlockingIOError: taken."""
-    lock = Path(path).open("ab")
+    lock = Path(path).open("ab")  # noqa: SIM115 - whoever claims keeps it open
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
