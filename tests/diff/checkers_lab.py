@@ -28,13 +28,15 @@ from vrrp_lab import LOG_TIME
 
 WHO = ("keepalived", "risefall")
 DEADLINE_S = 40.0
+CALLS_S = 5.0
 QUIET = re.compile(
-    r"Activating BFD|Starting |Running on|Command line|^ *'--|Opening file|Configuration file|NOTICE|Initializing ipvs|Startup complete"
+    r"Activating BFD|Starting |Running on|Command line|^ +\S*'|in our process group|Opening file|Configuration file|NOTICE|Initializing ipvs|Startup complete"
     r"|^Warning - quorum|: hysteresis \d+ >= quorum|Stopping|Stopped|CPU usage|Registering|Netlink reflector|^Printing"
 )
 """What is keepalived's own matter."""
 POOL = re.compile(r"\[10\.0\.0\.\d+\]:\w+:\d+")
 PORT = re.compile(r"\][:\w]*:(\d+)")
+OR = " OR "
 GLOBAL = "global_defs {{\n router_id t\n script_user root\n lvs_notify_fifo {own}/fifo\n {more}\n}}\n"
 
 Speak = Callable[[socket.socket, int], None]
@@ -82,7 +84,7 @@ def tls(context: ssl.SSLContext, speak: Speak) -> Speak:
     def secure(connection: socket.socket, number: int) -> None:
         with context.wrap_socket(connection, server_side=True) as wrapped:
             speak(wrapped, number)
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 wrapped.unwrap()
 
     return secure
@@ -213,7 +215,8 @@ class Side:
         return found
 
     def has(self, text: str) -> bool:
-        return any(text in line for line in self.lines())
+        """text: one or more alternatives, divided by `OR`."""
+        return any(part in line for part in text.split(OR) for line in self.lines())
 
     def _drain(self) -> None:
         with suppress(BlockingIOError):
@@ -228,9 +231,13 @@ class Side:
         self._process.wait(timeout=DEADLINE_S)
         self._drain()
 
-    def calls(self) -> list[str]:
+    def calls(self) -> dict[str, list[str]]:
+        """By their last word, which says of what they are. Several at one moment may write in any order: sorted."""
         path = self.own / "calls"
-        return path.read_text().splitlines() if path.exists() else []
+        grouped: dict[str, list[str]] = {}
+        for call in path.read_text().splitlines() if path.exists() else ():
+            grouped.setdefault(call.split()[-1], []).append(call)
+        return {key: sorted(found) for key, found in grouped.items()}
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -246,7 +253,7 @@ class Side:
 
 
 def _one(connection: socket.socket, speak: Speak, number: int) -> None:
-    with connection, suppress(OSError):
+    with connection, suppress(OSError, ValueError):
         connection.settimeout(DEADLINE_S)
         speak(connection, number)
 
@@ -289,12 +296,11 @@ def play(name: str, one: Play, folder: Path, shim: Path) -> Outcome:
             wait_for(sides, text, name)
         for side in sides:
             side.stop()
-        calls = {}
-        for side in sides:
-            grouped: dict[str, list[str]] = {}
-            for call in side.calls():
-                grouped.setdefault(call.split()[-1], []).append(call)
-            calls[side.who] = grouped
+        calls = {side.who: side.calls() for side in sides}
+        deadline = time.monotonic() + CALLS_S
+        while calls[WHO[0]] != calls[WHO[1]] and time.monotonic() < deadline:
+            time.sleep(0.05)  # the last ones may still be starting
+            calls = {side.who: side.calls() for side in sides}
         return Outcome(
             {side.who: by_object(side.lines()) for side in sides},
             {side.who: by_object(side.fifo.decode().splitlines()) for side in sides},
