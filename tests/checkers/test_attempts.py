@@ -212,6 +212,20 @@ def test_a_server_that_drips_has_its_time() -> None:
     assert against(speak, "HTTP_GET", "connect_timeout 0.8", URL).verdict is PASS
 
 
+@pytest.mark.parametrize("kind", ["TCP_CHECK", "HTTP_GET"])
+def test_over_ipv6(kind: str) -> None:
+    async def test() -> Attempt:
+        async with trio.open_nursery() as nursery:
+            (listener,) = await trio.open_tcp_listeners(0, host="::1")
+            nursery.start_soon(trio.serve_listeners, quiet(http(OK)), [listener])
+            port = listener.socket.getsockname()[1]
+            found = await attempt(kind, port, *lines_of(kind, PATIENT), ip="::1")
+            nursery.cancel_scope.cancel()
+        return found
+
+    assert trio.run(test).verdict is PASS
+
+
 # --- TLS -----------------------------------------------------------------------------------------------------------------
 
 

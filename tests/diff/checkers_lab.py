@@ -31,7 +31,7 @@ DEADLINE_S = 40.0
 CALLS_S = 5.0
 QUIET = re.compile(
     r"Activating BFD|Starting |Running on|Command line|^ +\S*'|in our process group|Opening file|Configuration file|NOTICE|Initializing ipvs|Startup complete"
-    r"|^Warning - quorum|: hysteresis \d+ >= quorum|Stopping|Stopped|CPU usage|Registering|Netlink reflector|^Printing"
+    r"|^SMTP alert|^Remote SMTP server .* connected|^Warning - quorum|: hysteresis \d+ >= quorum|Stopping|Stopped|CPU usage|Registering|Netlink reflector|^Printing"
 )
 """What is keepalived's own matter."""
 POOL = re.compile(r"\[10\.0\.0\.\d+\]:\w+:\d+")
@@ -92,13 +92,14 @@ def tls(context: ssl.SSLContext, speak: Speak) -> Speak:
 
 class Play(msgspec.Struct, frozen=True):
     """config: with {own}. servers: by port. programs: shell scripts, by name. steps: once both have logged all of the texts, the
-    value is written into the file. until: what both must have logged before they are ended."""
+    value is written into the file; into `ip`: is what `ip` is told in the namespace. until: what both must have logged before they are ended. mail_port: where mails go."""
 
     config: str
     until: tuple[str, ...]
     servers: tuple[tuple[int, Speak], ...] = ()
     programs: tuple[tuple[str, str], ...] = ()
     steps: tuple[tuple[tuple[str, ...], str, str], ...] = ()
+    mail_port: int = 0
 
 
 class Outcome(msgspec.Struct):
@@ -107,10 +108,16 @@ class Outcome(msgspec.Struct):
     lines: dict[str, dict[str, list[str]]]
     fifo: dict[str, dict[str, list[str]]]
     calls: dict[str, dict[str, list[str]]]
+    mails: dict[str, dict[str, list[str]]]
 
     def differences(self) -> dict[str, object]:
         """What the two do not agree on, keepalived's first."""
-        parts: dict[str, dict[str, Any]] = {"lines": self.lines, "fifo": self.fifo, "calls": self.calls}
+        parts: dict[str, dict[str, Any]] = {
+            "lines": self.lines,
+            "fifo": self.fifo,
+            "calls": self.calls,
+            "mails": self.mails,
+        }
         found = {}
         for name, part in parts.items():
             theirs, ours = (part[who] for who in WHO)
@@ -138,6 +145,8 @@ class Side:
         self._process: subprocess.Popen[bytes] | None = None
         self._fifo = -1
         self.fifo = b""
+        self._mails: list[str] = []
+        self._servers = [*play.servers, (play.mail_port, self._keep)] if play.mail_port else [*play.servers]
 
     def __enter__(self) -> Side:
         self.own.mkdir()
@@ -153,9 +162,9 @@ class Side:
         opener = threading.Thread(target=self._listen)
         opener.start()
         opener.join()
-        if len(self._sockets) < len(self.play.servers):
+        if len(self._sockets) < len(self._servers):
             raise OSError("the servers of a play cannot listen")
-        for listener, (_, speak) in zip(self._sockets, self.play.servers, strict=True):
+        for listener, (_, speak) in zip(self._sockets, self._servers, strict=True):
             threading.Thread(target=self._serve, args=(listener, speak), daemon=True).start()
         self._start()
         return self
@@ -167,12 +176,34 @@ class Side:
         if libc.setns(space, 0):
             return
         os.close(space)
-        for port, _ in self.play.servers:
+        for port, _ in self._servers:
             listener = socket.socket()
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen(16)
             self._sockets.append(listener)
+
+    def _keep(self, connection: socket.socket, number: int) -> None:
+        """A mail server: keeps subject, addressees and body of each mail, in one line."""
+        lines = connection.makefile("rb")
+        connection.sendall(b"220 sink\r\n")
+        told: list[str] = []
+        for raw in lines:
+            word = raw.split()[0].upper() if raw.split() else b""
+            if word == b"DATA":
+                connection.sendall(b"354 go on\r\n")
+                text = b"".join(iter(lines.readline, b".\r\n"))
+                head, _, body = text.decode().replace("\r\n", "\n").partition("\n\n")
+                told += [line for line in head.splitlines() if line.startswith(("Subject:", "X-Mailer:", "To:"))]
+                told.append(body.strip())
+                self._mails.append(" | ".join(told))
+            elif word == b"RCPT":
+                told.append(raw.decode().strip().partition(" ")[2])
+            connection.sendall(b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
+
+    def mails(self) -> dict[str, list[str]]:
+        """By the virtual server; several at one moment may come in any order: sorted."""
+        return {key: sorted(found) for key, found in by_object(self._mails).items()}
 
     @staticmethod
     def _serve(listener: socket.socket, speak: Speak) -> None:
@@ -290,10 +321,17 @@ def play(name: str, one: Play, folder: Path, shim: Path) -> Outcome:
             for text in texts:
                 wait_for(sides, text, f"{name}, step {number}")
             for side in sides:
+                if file == "ip":
+                    subprocess.run(["ip", "-n", side.space, *value.split()], check=True, capture_output=True)
+                    continue
                 (side.own / f"{file}.new").write_text(value)
                 os.replace(side.own / f"{file}.new", side.own / file)
         for text in one.until:
             wait_for(sides, text, name)
+        deadline = time.monotonic() + CALLS_S
+        while theirs.mails() != ours.mails() and time.monotonic() < deadline:
+            time.sleep(0.05)  # those that are on their way at the end are lost
+        mails = {side.who: side.mails() for side in sides}
         for side in sides:
             side.stop()
         calls = {side.who: side.calls() for side in sides}
@@ -305,4 +343,5 @@ def play(name: str, one: Play, folder: Path, shim: Path) -> Outcome:
             {side.who: by_object(side.lines()) for side in sides},
             {side.who: by_object(side.fifo.decode().splitlines()) for side in sides},
             calls,
+            mails,
         )

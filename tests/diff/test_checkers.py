@@ -79,7 +79,7 @@ def paces() -> Play:
         (2012, one_of(*[MAIL_BAD] * 4, MAIL_OK)),
     ]
     text = config(
-        pool(1, server(2001, http(url("/"))), extra=("retry 2",)),
+        pool(1, server(2001, http(url("/"))), extra=("retry 2", "smtp_alert")),
         pool(2, server(2002, http(url("/"))), extra=("retry 2",)),
         pool(3, server(2003, http(url("/a"), url("/b"))), extra=("retry 1",)),
         pool(4, server(2004, http(url("/a"), url("/b"), more=("fast_recovery",))), extra=("retry 1",)),
@@ -91,7 +91,8 @@ def paces() -> Play:
         pool(10, server(2010, check("SMTP_CHECK", "retry 2"))),
         pool(11, server(2011, check("SMTP_CHECK", "retry 1"))),
         pool(12, server(2012, check("SMTP_CHECK", "retry 1"))),
-        more="checker_log_all_failures",
+        pool(13, server(2013, check("MISC_CHECK", 'misc_path "{own}/m.sh"', "misc_timeout 30")), extra=("smtp_alert",)),
+        more="checker_log_all_failures\nsmtp_server 127.0.0.1 2500\nnotification_email {\na@example.com\nb@example.com\n}",
     )
     until = (
         "Gained quorum 1+0=1 <= 1 for VS [10.0.0.1]",
@@ -106,8 +107,9 @@ def paces() -> Play:
         "Adding service [127.0.0.1]:tcp:2010",
         "Remote SMTP server [127.0.0.1]:tcp:2011 succeed",
         "Adding service [127.0.0.1]:tcp:2012",
+        "Adding service [127.0.0.1]:tcp:2013",
     )
-    return Play(text, until, tuple(servers), (CALLED,))
+    return Play(text, until, tuple(servers), (CALLED, counted("m", "0", "0", "1", "0")), mail_port=2500)
 
 
 MAIL_OK = mail(b"220 mx here\r\n", b"250 well met\r\n", b"221 bye\r\n")
@@ -397,6 +399,22 @@ def quorums() -> Play:
     return Play(config(*pools, more="rs_init_notifies"), before, programs=(CALLED, *held), steps=tuple(steps))
 
 
+def suspended() -> Play:
+    """ha_suspend: checked only while the address is on this machine; that of a group never is."""
+    group = "virtual_server_group G {\n10.0.0.3 80\n}\n"
+    alone = ("ha_suspend",)
+    text = config(
+        pool(1, server(8001, http(url("/"))), extra=alone),
+        pool(2, server(8002, check("TCP_CHECK")), extra=alone),
+        group + pool(3, server(8003, check("TCP_CHECK")), extra=alone).replace("10.0.0.3 80 {", "group G {"),
+    )
+    steps = (
+        (("tcp:8003 for VS [G]",), "addr add 10.0.0.1/32 dev lo", "ip"),
+        (("Lost quorum 1-0=1 > 0 for VS [10.0.0.1]",), "addr del 10.0.0.1/32 dev lo", "ip"),
+    )
+    return Play(text, ("Suspending",), ((8001, one_of(OK, BAD)),), (CALLED,), steps)
+
+
 PLAYS: dict[str, Callable[[Path], Play]] = {
     "paces": lambda _: paces(),
     "replies": lambda _: replies(),
@@ -404,6 +422,7 @@ PLAYS: dict[str, Callable[[Path], Play]] = {
     "connections": lambda _: connections(),
     "programs": lambda _: programs(),
     "quorums": lambda _: quorums(),
+    "suspended": lambda _: suspended(),
 }
 
 
