@@ -73,10 +73,6 @@ class Reply:
         """How many bytes may come at once; 0: the buffer is full, which keepalived takes for the end."""
         return BUFFER - len(self._buffer)
 
-    @property
-    def has_header(self) -> bool:
-        return self._has_header
-
     def feed(self, data: bytes) -> None:
         """Some bytes, at most `room`, at least one."""
         self._buffer += data
