@@ -7,7 +7,7 @@ from checkers_kit import FAIL, PASS, UNMADE, Stage, check, misc_of, reading, ser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from risefall.checkers.pace import Ended
+from risefall.checkers.pace import Ended, Misc
 from risefall.checkers.words import Attempt
 
 URL = "url {\npath /\n}"
@@ -178,19 +178,41 @@ def test_every_word_of_a_misc_check() -> None:
 # --- against a model ------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.booleans(), max_size=40), st.integers(0, 4), st.booleans())
-def test_tcp_turns_as_a_counter_of_rise_1_and_fall_retry_plus_1(passes: list[bool], retry: int, alpha: bool) -> None:
-    """keepalived's `retry N` of one that is up is `fall N+1`, after a first result that decides alone (spec §11.2)."""
-    stage = Stage(reading(server(1, check("TCP_CHECK", f"retry {retry}", "alpha" if alpha else ""))))
-    stage.pool.start()
-    up, failures = not alpha, retry
+def model(kind: str, passes: list[bool], retry: int, alpha: bool) -> list[bool]:
+    """Up or down after each result: `retry N` of one that is up is `fall N+1`; the first failure of all but SMTP_CHECK counts for
+    all of them (spec §11.2). owed: the passes that bring it back; HTTP_GET that has failed owes two."""
+    up, failures, owed = not alpha, 0 if kind == "SMTP_CHECK" else retry, 1
+    told = []
     for passed in passes:
-        stage.machines[0].done(PASS if passed else FAIL, 0)
         if passed:
-            up, failures = True, 0
+            failures = 0
+            owed -= not up
+            up = up or owed == 0
         elif up:
             failures += 1
             up = failures <= retry
-        assert stage.machines[0].up is up
-        assert stage.pool.servers[0].alive is up
-        assert stage.pool.servers[0].failed == (not up)
+            owed = 1 if up or kind != "HTTP_GET" else 2
+        elif kind == "HTTP_GET" and not told:
+            owed = 2
+        told.append(up)
+    return told
+
+
+LINES = {"HTTP_GET": URL, "MISC_CHECK": "misc_path /bin/x", "TCP_CHECK": "", "SMTP_CHECK": ""}
+
+
+@pytest.mark.parametrize("kind", LINES)
+@given(passes=st.lists(st.booleans(), max_size=40), retry=st.integers(0, 4), alpha=st.booleans())
+def test_any_results_turn_as_the_model_says(kind: str, passes: list[bool], retry: int, alpha: bool) -> None:
+    stage = Stage(reading(server(1, check(kind, f"retry {retry}", LINES[kind], "alpha" if alpha else ""))))
+    stage.pool.start()
+    machine, one = stage.machines[0], stage.pool.servers[0]
+    told = []
+    for passed in passes:
+        if isinstance(machine, Misc):
+            machine.ended(Ended(status=0 if passed else 1), 0)
+        else:
+            machine.done(PASS if passed else FAIL, 0)
+        told.append(machine.up)
+        assert (one.alive, one.failed) == (machine.up, int(not machine.up))
+    assert told == model(kind, passes, retry, alpha)

@@ -12,12 +12,13 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from checkers_lab import GLOBAL, OR, Outcome, Play, Speak, build_shim, mail, one_of, play, says, tls
+from stalls import ATTEMPTS, LATE_US, Stalls, tell
 from vrrp_lab import missing
 
 OK, BAD = says(b"HTTP/1.0 200 OK\r\n\r\nhello world"), says(b"HTTP/1.0 500 No\r\n\r\nhello world")
@@ -399,6 +400,25 @@ def quorums() -> Play:
     return Play(config(*pools, more="rs_init_notifies"), before, programs=(CALLED, *held), steps=tuple(steps))
 
 
+def alerts() -> Play:
+    """Mails of a server with two checkers, which tell of themselves only where that turns the server."""
+    first = "[ -e {own}/q2.seen ] || { : > {own}/q2.seen; sleep 0.7; }; "
+    held = [
+        (f"{name}.sh", f"{wait}exit $(cat {{own}}/{name} 2>/dev/null || echo 0)")
+        for name, wait in (("q1", ""), ("q2", first))
+    ]
+    both = [check("MISC_CHECK", f'misc_path "{{own}}/{name}.sh"', "misc_timeout 30") for name in ("q1", "q2")]
+    text = config(
+        pool(1, server(9001, *both), extra=("smtp_alert",)),
+        more="smtp_server 127.0.0.1 2500\nnotification_email {\na@example.com\n}\nno_checker_emails",
+    )
+    steps = (
+        (("by [OWN/q1.sh] succeeded", "by [OWN/q2.sh] succeeded"), "1", "q1"),
+        (("by [OWN/q1.sh] failed",), "1", "q2"),
+    )
+    return Play(text, ("by [OWN/q2.sh] failed",), programs=(CALLED, *held), steps=steps, mail_port=2500)
+
+
 def suspended() -> Play:
     """ha_suspend: checked only while the address is on this machine; that of a group never is."""
     group = "virtual_server_group G {\n10.0.0.3 80\n}\n"
@@ -422,29 +442,53 @@ PLAYS: dict[str, Callable[[Path], Play]] = {
     "connections": lambda _: connections(),
     "programs": lambda _: programs(),
     "quorums": lambda _: quorums(),
+    "alerts": lambda _: alerts(),
     "suspended": lambda _: suspended(),
 }
 
 
+def played(name: str, folder: Path, shim: Path, stalls: Stalls) -> tuple[Outcome, list[tuple[int, str]]]:
+    """A play, and why it was played again: only where timers were late and something did not fit."""
+    again: list[tuple[int, str]] = []
+    for number in range(ATTEMPTS):
+        began_ns = time.monotonic_ns()
+        own = folder / f"{name}{number}"
+        own.mkdir()
+        outcome = play(f"{name[:4]}{number}", PLAYS[name](own), own, shim)
+        differences = outcome.differences()
+        late_us = stalls.worst_us(began_ns)
+        if not differences or late_us < LATE_US:
+            break
+        again.append((late_us, str(differences)))
+    return outcome, again
+
+
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
-    """Every play, side by side."""
+def outcomes(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Future[tuple[Outcome, list[tuple[int, str]]]]]]:
+    """The plays that are asked for, side by side."""
     why = missing() or ("" if shutil.which("gcc") else "there is no gcc")
     if why:
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("checkers")
     shim = build_shim(folder)
-
-    def one(name: str) -> Outcome:
-        own = folder / name
-        own.mkdir()
-        return play(name[:4], PLAYS[name](own), own, shim)
-
-    with ThreadPoolExecutor(len(PLAYS)) as pool_:
-        yield dict(zip(PLAYS, pool_.map(one, PLAYS), strict=True))
+    names = {
+        item.callspec.params["name"]
+        for item in request.session.items
+        if item.path == request.path and hasattr(item, "callspec")
+    }
+    with Stalls() as stalls, ThreadPoolExecutor(len(PLAYS)) as threads:
+        yield {name: threads.submit(played, name, folder, shim, stalls) for name in PLAYS if name in names}
 
 
 @pytest.mark.parametrize("name", PLAYS)
-def test_as_keepalived(outcomes: dict[str, Outcome], name: str) -> None:
-    assert outcomes[name].differences() == {}
-    assert any(outcomes[name].lines["keepalived"].values())
+def test_as_keepalived(outcomes: dict[str, Future[tuple[Outcome, list[tuple[int, str]]]]], name: str) -> None:
+    """Lines, FIFO, calls and mails of each virtual server."""
+    told, again = outcomes[name].result()
+    for late_us, what in again:
+        tell(name, late_us, what)
+    assert told.differences() == {}
+    assert sum(map(len, told.lines["keepalived"].values())) > 9
+    assert told.calls["keepalived"]
+    assert told.fifo["keepalived"]
