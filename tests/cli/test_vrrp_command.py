@@ -45,7 +45,7 @@ def write(folder: Path, text: str = TEXT) -> str:
 def test_tables(tmp_path: Path) -> None:
     result = CliRunner().invoke(group, ["vrrp", "--plan", "-f", write(tmp_path)], env={"COLUMNS": "160"})
     assert result.exit_code == 0
-    for word in ("/usr/bin/test -e /run/ok", "chk -20", "10.0.0.1/32", "TCP_CHECK every 1m, retry 1 after 1s"):
+    for word in ("/usr/bin/test -e /run/ok", "chk -20", "10.0.0.1/32", "TCP_CHECK", "1 after 1s", "1s to 61s"):
         assert word in result.output
 
 

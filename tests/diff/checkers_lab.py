@@ -28,13 +28,15 @@ from vrrp_lab import LOG_TIME
 
 WHO = ("keepalived", "risefall")
 DEADLINE_S = 40.0
+CALLS_S = 5.0
 QUIET = re.compile(
-    r"Activating BFD|Starting |Running on|Command line|^ *'--|Opening file|Configuration file|NOTICE|Initializing ipvs|Startup complete"
-    r"|^Warning - quorum|: hysteresis \d+ >= quorum|Stopping|Stopped|CPU usage|Registering|Netlink reflector|^Printing"
+    r"Activating BFD|Starting |Running on|Command line|^ +\S*'|in our process group|Opening file|Configuration file|NOTICE|Initializing ipvs|Startup complete"
+    r"|^SMTP alert|^Remote SMTP server .* connected|^Warning - quorum|: hysteresis \d+ >= quorum|Stopping|Stopped|CPU usage|Registering|Netlink reflector|^Printing"
 )
 """What is keepalived's own matter."""
 POOL = re.compile(r"\[10\.0\.0\.\d+\]:\w+:\d+")
 PORT = re.compile(r"\][:\w]*:(\d+)")
+OR = " OR "
 GLOBAL = "global_defs {{\n router_id t\n script_user root\n lvs_notify_fifo {own}/fifo\n {more}\n}}\n"
 
 Speak = Callable[[socket.socket, int], None]
@@ -82,7 +84,7 @@ def tls(context: ssl.SSLContext, speak: Speak) -> Speak:
     def secure(connection: socket.socket, number: int) -> None:
         with context.wrap_socket(connection, server_side=True) as wrapped:
             speak(wrapped, number)
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 wrapped.unwrap()
 
     return secure
@@ -90,13 +92,14 @@ def tls(context: ssl.SSLContext, speak: Speak) -> Speak:
 
 class Play(msgspec.Struct, frozen=True):
     """config: with {own}. servers: by port. programs: shell scripts, by name. steps: once both have logged all of the texts, the
-    value is written into the file. until: what both must have logged before they are ended."""
+    value is written into the file; into `ip`: is what `ip` is told in the namespace. until: what both must have logged before they are ended. mail_port: where mails go."""
 
     config: str
     until: tuple[str, ...]
     servers: tuple[tuple[int, Speak], ...] = ()
     programs: tuple[tuple[str, str], ...] = ()
     steps: tuple[tuple[tuple[str, ...], str, str], ...] = ()
+    mail_port: int = 0
 
 
 class Outcome(msgspec.Struct):
@@ -105,10 +108,16 @@ class Outcome(msgspec.Struct):
     lines: dict[str, dict[str, list[str]]]
     fifo: dict[str, dict[str, list[str]]]
     calls: dict[str, dict[str, list[str]]]
+    mails: dict[str, dict[str, list[str]]]
 
     def differences(self) -> dict[str, object]:
         """What the two do not agree on, keepalived's first."""
-        parts: dict[str, dict[str, Any]] = {"lines": self.lines, "fifo": self.fifo, "calls": self.calls}
+        parts: dict[str, dict[str, Any]] = {
+            "lines": self.lines,
+            "fifo": self.fifo,
+            "calls": self.calls,
+            "mails": self.mails,
+        }
         found = {}
         for name, part in parts.items():
             theirs, ours = (part[who] for who in WHO)
@@ -136,6 +145,8 @@ class Side:
         self._process: subprocess.Popen[bytes] | None = None
         self._fifo = -1
         self.fifo = b""
+        self._mails: list[str] = []
+        self._servers = [*play.servers, (play.mail_port, self._keep)] if play.mail_port else [*play.servers]
 
     def __enter__(self) -> Side:
         self.own.mkdir()
@@ -151,9 +162,9 @@ class Side:
         opener = threading.Thread(target=self._listen)
         opener.start()
         opener.join()
-        if len(self._sockets) < len(self.play.servers):
+        if len(self._sockets) < len(self._servers):
             raise OSError("the servers of a play cannot listen")
-        for listener, (_, speak) in zip(self._sockets, self.play.servers, strict=True):
+        for listener, (_, speak) in zip(self._sockets, self._servers, strict=True):
             threading.Thread(target=self._serve, args=(listener, speak), daemon=True).start()
         self._start()
         return self
@@ -165,12 +176,34 @@ class Side:
         if libc.setns(space, 0):
             return
         os.close(space)
-        for port, _ in self.play.servers:
+        for port, _ in self._servers:
             listener = socket.socket()
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen(16)
             self._sockets.append(listener)
+
+    def _keep(self, connection: socket.socket, number: int) -> None:
+        """A mail server: keeps subject, addressees and body of each mail, in one line."""
+        lines = connection.makefile("rb")
+        connection.sendall(b"220 sink\r\n")
+        told: list[str] = []
+        for raw in lines:
+            word = raw.split()[0].upper() if raw.split() else b""
+            if word == b"DATA":
+                connection.sendall(b"354 go on\r\n")
+                text = b"".join(iter(lines.readline, b".\r\n"))
+                head, _, body = text.decode().replace("\r\n", "\n").partition("\n\n")
+                told += [line for line in head.splitlines() if line.startswith(("Subject:", "X-Mailer:", "To:"))]
+                told.append(body.strip())
+                self._mails.append(" | ".join(told))
+            elif word == b"RCPT":
+                told.append(raw.decode().strip().partition(" ")[2])
+            connection.sendall(b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
+
+    def mails(self) -> dict[str, list[str]]:
+        """By the virtual server; several at one moment may come in any order: sorted."""
+        return {key: sorted(found) for key, found in by_object(self._mails).items()}
 
     @staticmethod
     def _serve(listener: socket.socket, speak: Speak) -> None:
@@ -213,7 +246,8 @@ class Side:
         return found
 
     def has(self, text: str) -> bool:
-        return any(text in line for line in self.lines())
+        """text: one or more alternatives, divided by `OR`."""
+        return any(part in line for part in text.split(OR) for line in self.lines())
 
     def _drain(self) -> None:
         with suppress(BlockingIOError):
@@ -228,9 +262,13 @@ class Side:
         self._process.wait(timeout=DEADLINE_S)
         self._drain()
 
-    def calls(self) -> list[str]:
+    def calls(self) -> dict[str, list[str]]:
+        """By their last word, which says of what they are. Several at one moment may write in any order: sorted."""
         path = self.own / "calls"
-        return path.read_text().splitlines() if path.exists() else []
+        grouped: dict[str, list[str]] = {}
+        for call in path.read_text().splitlines() if path.exists() else ():
+            grouped.setdefault(call.split()[-1], []).append(call)
+        return {key: sorted(found) for key, found in grouped.items()}
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -246,7 +284,7 @@ class Side:
 
 
 def _one(connection: socket.socket, speak: Speak, number: int) -> None:
-    with connection, suppress(OSError):
+    with connection, suppress(OSError, ValueError):
         connection.settimeout(DEADLINE_S)
         speak(connection, number)
 
@@ -283,20 +321,27 @@ def play(name: str, one: Play, folder: Path, shim: Path) -> Outcome:
             for text in texts:
                 wait_for(sides, text, f"{name}, step {number}")
             for side in sides:
+                if file == "ip":
+                    subprocess.run(["ip", "-n", side.space, *value.split()], check=True, capture_output=True)
+                    continue
                 (side.own / f"{file}.new").write_text(value)
                 os.replace(side.own / f"{file}.new", side.own / file)
         for text in one.until:
             wait_for(sides, text, name)
+        deadline = time.monotonic() + CALLS_S
+        while theirs.mails() != ours.mails() and time.monotonic() < deadline:
+            time.sleep(0.05)  # those that are on their way at the end are lost
+        mails = {side.who: side.mails() for side in sides}
         for side in sides:
             side.stop()
-        calls = {}
-        for side in sides:
-            grouped: dict[str, list[str]] = {}
-            for call in side.calls():
-                grouped.setdefault(call.split()[-1], []).append(call)
-            calls[side.who] = grouped
+        calls = {side.who: side.calls() for side in sides}
+        deadline = time.monotonic() + CALLS_S
+        while calls[WHO[0]] != calls[WHO[1]] and time.monotonic() < deadline:
+            time.sleep(0.05)  # the last ones may still be starting
+            calls = {side.who: side.calls() for side in sides}
         return Outcome(
             {side.who: by_object(side.lines()) for side in sides},
             {side.who: by_object(side.fifo.decode().splitlines()) for side in sides},
             calls,
+            mails,
         )

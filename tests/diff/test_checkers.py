@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import socket
 import ssl
+import subprocess
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from checkers_lab import GLOBAL, Outcome, Play, Speak, build_shim, mail, one_of, play, says, tls
+from checkers_lab import GLOBAL, OR, Outcome, Play, Speak, build_shim, mail, one_of, play, says, tls
+from stalls import ATTEMPTS, LATE_US, Stalls, tell
 from vrrp_lab import missing
 
 OK, BAD = says(b"HTTP/1.0 200 OK\r\n\r\nhello world"), says(b"HTTP/1.0 500 No\r\n\r\nhello world")
@@ -54,8 +57,11 @@ def config(*pools: str, more: str = "") -> str:
 CALLED = ("called.sh", 'echo "$@" >> {own}/calls')
 
 
-def shut(*numbers: int) -> tuple[str, ...]:
-    return tuple(f"VS [10.0.0.{number}]:tcp:80" for number in numbers)
+def turned(port: int, numbers: Iterable[int]) -> tuple[str, ...]:
+    """What is said at the end of a first result, of servers from a port on, each in the pool of its number."""
+    return tuple(
+        f"[127.0.0.1]:tcp:{port + number} succeed{OR}> 0 for VS [10.0.0.{number + 1}]:tcp:80" for number in numbers
+    )
 
 
 def paces() -> Play:
@@ -74,7 +80,7 @@ def paces() -> Play:
         (2012, one_of(*[MAIL_BAD] * 4, MAIL_OK)),
     ]
     text = config(
-        pool(1, server(2001, http(url("/"))), extra=("retry 2",)),
+        pool(1, server(2001, http(url("/"))), extra=("retry 2", "smtp_alert")),
         pool(2, server(2002, http(url("/"))), extra=("retry 2",)),
         pool(3, server(2003, http(url("/a"), url("/b"))), extra=("retry 1",)),
         pool(4, server(2004, http(url("/a"), url("/b"), more=("fast_recovery",))), extra=("retry 1",)),
@@ -86,7 +92,8 @@ def paces() -> Play:
         pool(10, server(2010, check("SMTP_CHECK", "retry 2"))),
         pool(11, server(2011, check("SMTP_CHECK", "retry 1"))),
         pool(12, server(2012, check("SMTP_CHECK", "retry 1"))),
-        more="checker_log_all_failures",
+        pool(13, server(2013, check("MISC_CHECK", 'misc_path "{own}/m.sh"', "misc_timeout 30")), extra=("smtp_alert",)),
+        more="checker_log_all_failures\nsmtp_server 127.0.0.1 2500\nnotification_email {\na@example.com\nb@example.com\n}",
     )
     until = (
         "Gained quorum 1+0=1 <= 1 for VS [10.0.0.1]",
@@ -101,8 +108,9 @@ def paces() -> Play:
         "Adding service [127.0.0.1]:tcp:2010",
         "Remote SMTP server [127.0.0.1]:tcp:2011 succeed",
         "Adding service [127.0.0.1]:tcp:2012",
+        "Adding service [127.0.0.1]:tcp:2013",
     )
-    return Play(text, until, tuple(servers), (CALLED,))
+    return Play(text, until, tuple(servers), (CALLED, counted("m", "0", "0", "1", "0")), mail_port=2500)
 
 
 MAIL_OK = mail(b"220 mx here\r\n", b"250 well met\r\n", b"221 bye\r\n")
@@ -112,8 +120,7 @@ MAIL_BAD = mail(b"554 go away\r\n", b"", b"")
 def pieces(*data: bytes, rest_s: float = 0.15, after_s: float = 0) -> Speak:
     """A reply in pieces."""
 
-    def speak(connection, number) -> None:  # type: ignore[no-untyped-def]
-        says(b"")  # the request is read below
+    def speak(connection: socket.socket, number: int) -> None:
         request = b""
         while b"\r\n\r\n" not in request:
             part = connection.recv(4096)
@@ -129,8 +136,6 @@ def pieces(*data: bytes, rest_s: float = 0.15, after_s: float = 0) -> Speak:
 
 
 def reset(data: bytes) -> Speak:
-    import socket
-
     def speak(connection: socket.socket, number: int) -> None:
         connection.recv(4096)
         connection.sendall(data)
@@ -149,6 +154,10 @@ REPLIES: tuple[tuple[str, Speak, tuple[str, ...]], ...] = (
     ("no blank line of CR LF", says(b"HTTP/1.0 200 OK\n\nhello world"), ()),
     ("no HTTP at all", says(b"ICY 200 OK\r\n\r\nhello"), ()),
     ("no reason", says(b"HTTP/1.0 204\r\n\r\n"), ()),
+    ("no reason but its blank", says(b"HTTP/1.0 204 \r\n\r\n"), ()),
+    ("four digits", says(b"HTTP/1.0 0204 OK\r\n\r\n"), ()),
+    ("two blanks", says(b"HTTP/1.0  204 OK\r\n\r\n"), ()),
+    ("a blank in the second line", says(b"HTTP/1.0\r\nA: 204 x\r\n\r\n"), ()),
     ("a word for a status", says(b"HTTP/1.0 OK 200\r\n\r\n"), ()),
     ("longer than declared", says(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello world"), ()),
     ("shorter than declared", says(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello world"), ()),
@@ -180,6 +189,7 @@ REPLIES: tuple[tuple[str, Speak, tuple[str, ...]], ...] = (
     ("with a look behind", pieces(HEAD + b"hello wo", b"rld"), ('regex "(?<=lo )world"',)),
     ("far into it", says(LONG + b"needle in hay"), ('regex "needle"',)),
     ("too much to keep", says(LONG + b"needle in hay"), ('regex "x+needle"',)),
+    ("far more than it keeps", says(LONG + b"needle in hay"), ('regex "x{9000}needle"',)),
     ("silent", pieces(after_s=3), ()),
     ("hangs after all of it", pieces(HEAD + b"hello", after_s=3), ()),
 )
@@ -187,21 +197,19 @@ REPLIES: tuple[tuple[str, Speak, tuple[str, ...]], ...] = (
 
 def replies() -> Play:
     """What is made of a reply. Once each."""
-    pools, servers, until = [], [], []
+    pools, servers = [], []
     for number, (_, speak, lines) in enumerate(REPLIES):
         port = 3000 + number
         checks = check("HTTP_GET", "connect_timeout 1", "delay_loop 60", "delay_before_retry 60", url("/x", *lines))
         pools.append(pool(number + 1, server(port, checks)))
         servers.append((port, speak))
-    until.append(f"service [127.0.0.1]:tcp:{3000 + len(REPLIES) - 1}")
-    return Play(config(*pools, more="checker_log_all_failures"), tuple(until), tuple(servers), (CALLED,))
+    until = turned(3000, range(len(REPLIES)))
+    return Play(config(*pools, more="checker_log_all_failures"), until, tuple(servers), (CALLED,))
 
 
 def requests(folder: Path) -> Play:
     """What is asked: versions, hosts, and TLS. Servers whose answer depends on the request."""
     certificate, key = folder / "c.pem", folder / "k.pem"
-    import subprocess
-
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate),
          "-days", "2", "-subj", "/CN=x"], check=True, capture_output=True,
@@ -211,11 +219,11 @@ def requests(folder: Path) -> Play:
     names: dict[int, str | None] = {}
 
     def noted(tls_socket: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        names[threading_id()] = name
+        names[id(tls_socket)] = name
 
     context.sni_callback = noted  # type: ignore[assignment]
 
-    def echo(connection, number) -> None:  # type: ignore[no-untyped-def]
+    def echo(connection: socket.socket, number: int) -> None:
         """Says a status that tells the request and the SNI: their checksum within 400 .. 499."""
         request = b""
         while b"\r\n\r\n" not in request:
@@ -223,7 +231,7 @@ def requests(folder: Path) -> Play:
             if not part:
                 return
             request += part
-        seen = request + repr(names.pop(threading_id(), "")).encode()
+        seen = request + repr(names.pop(id(connection), "")).encode()
         body = hashlib.md5(seen).hexdigest().encode()
         connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % int(body[:6], 16) + body)
 
@@ -251,14 +259,8 @@ def requests(folder: Path) -> Play:
         for number, (one, _) in enumerate(made)
     ]  # fmt: skip
     servers = tuple((4000 + number, speak) for number, (_, speak) in enumerate(made))
-    until = tuple(f"service [127.0.0.1]:tcp:{4000 + number}" for number in (8, 9, 10, 11))
+    until = turned(4000, range(len(made)))
     return Play(config(*pools, more="checker_log_all_failures"), until, servers, (CALLED,))
-
-
-def threading_id() -> int:
-    import threading
-
-    return threading.get_ident()
 
 
 def connections() -> Play:
@@ -287,12 +289,10 @@ def connections() -> Play:
         checks.append((check("SMTP_CHECK", *where, "helo_name me.example"), dialogue))
     pools = [pool(number + 1, server(5000 + number, one)) for number, (one, _) in enumerate(checks)]
     servers = tuple((5000 + number, speak) for number, (_, speak) in enumerate(checks) if speak is not None)
-    until = tuple(
-        f"service [127.0.0.1]:tcp:{5000 + number}"
-        for number, (_, speak) in enumerate(checks)
-        if speak is None and number in (0, 1, 2, 3, 4, 5)
-    )
-    until += (f"Removing service [127.0.0.1]:tcp:{5000 + len(checks) - 1}",)
+    made_here = [
+        number for number, (one, _) in enumerate(checks) if not any(word in one for word in ("bind_if", alien[0]))
+    ]
+    until = (*turned(5000, made_here), "Checker can't bind to device", "SMTP_CHECK socket bind failed")
     return Play(config(*pools, more="checker_log_all_failures"), until, servers, (CALLED,))
 
 
@@ -317,6 +317,7 @@ def programs() -> Play:
         counted("f", "t"),
         counted("g", "0", "3", "0"),
         counted("h", "7", "k", "k", "9", "20", "0"),
+        counted("j", "1", "1", "0"),
         counted("i", "9", "s", "s", "9", "7", "0"),
     )
     patient = "misc_timeout 30\n"
@@ -330,7 +331,7 @@ def programs() -> Play:
         pool(7, server(6007, misc % ("g", patient + ""))),
         pool(8, server(6008, misc % ("h", patient + "misc_dynamic\nretry 1"), extra=("weight 4",))),
         pool(9, server(6009, misc % ("missing", "")), server(6010, misc % ("plain", ""))),
-        pool(10, server(6011, misc % ("b", patient + "alpha"))),
+        pool(10, server(6011, misc % ("j", patient + "alpha"))),
         pool(11, server(6012, misc % ("i", "misc_timeout 1\nmisc_dynamic\nretry 1"), extra=("weight 10",))),
     ]
     until = (
@@ -340,6 +341,7 @@ def programs() -> Play:
         "Changing weight from 3 to 0 for active service [127.0.0.1]:tcp:6003",
         "Adding service [127.0.0.1]:tcp:6004",
         "Adding service [127.0.0.1]:tcp:6005",
+        "Adding service [127.0.0.1]:tcp:6011",
         "6006 VS [10.0.0.6]:tcp:80] by [OWN/f.sh] succeeded",
         "Adding service [127.0.0.1]:tcp:6007",
         "Changing weight from 19 to 5",
@@ -398,6 +400,41 @@ def quorums() -> Play:
     return Play(config(*pools, more="rs_init_notifies"), before, programs=(CALLED, *held), steps=tuple(steps))
 
 
+def alerts() -> Play:
+    """Mails of a server with two checkers, which tell of themselves only where that turns the server."""
+    first = "[ -e {own}/q2.seen ] || { : > {own}/q2.seen; sleep 0.7; }; "
+    held = [
+        (f"{name}.sh", f"{wait}exit $(cat {{own}}/{name} 2>/dev/null || echo 0)")
+        for name, wait in (("q1", ""), ("q2", first))
+    ]
+    both = [check("MISC_CHECK", f'misc_path "{{own}}/{name}.sh"', "misc_timeout 30") for name in ("q1", "q2")]
+    text = config(
+        pool(1, server(9001, *both), extra=("smtp_alert",)),
+        more="smtp_server 127.0.0.1 2500\nnotification_email {\na@example.com\n}\nno_checker_emails",
+    )
+    steps = (
+        (("by [OWN/q1.sh] succeeded", "by [OWN/q2.sh] succeeded"), "1", "q1"),
+        (("by [OWN/q1.sh] failed",), "1", "q2"),
+    )
+    return Play(text, ("by [OWN/q2.sh] failed",), programs=(CALLED, *held), steps=steps, mail_port=2500)
+
+
+def suspended() -> Play:
+    """ha_suspend: checked only while the address is on this machine; that of a group never is."""
+    group = "virtual_server_group G {\n10.0.0.3 80\n}\n"
+    alone = ("ha_suspend",)
+    text = config(
+        pool(1, server(8001, http(url("/"))), extra=alone),
+        pool(2, server(8002, check("TCP_CHECK")), extra=alone),
+        group + pool(3, server(8003, check("TCP_CHECK")), extra=alone).replace("10.0.0.3 80 {", "group G {"),
+    )
+    steps = (
+        (("tcp:8003 for VS [G]",), "addr add 10.0.0.1/32 dev lo", "ip"),
+        (("Lost quorum 1-0=1 > 0 for VS [10.0.0.1]",), "addr del 10.0.0.1/32 dev lo", "ip"),
+    )
+    return Play(text, ("Suspending",), ((8001, one_of(OK, BAD)),), (CALLED,), steps)
+
+
 PLAYS: dict[str, Callable[[Path], Play]] = {
     "paces": lambda _: paces(),
     "replies": lambda _: replies(),
@@ -405,28 +442,53 @@ PLAYS: dict[str, Callable[[Path], Play]] = {
     "connections": lambda _: connections(),
     "programs": lambda _: programs(),
     "quorums": lambda _: quorums(),
+    "alerts": lambda _: alerts(),
+    "suspended": lambda _: suspended(),
 }
 
 
+def played(name: str, folder: Path, shim: Path, stalls: Stalls) -> tuple[Outcome, list[tuple[int, str]]]:
+    """A play, and why it was played again: only where timers were late and something did not fit."""
+    again: list[tuple[int, str]] = []
+    for number in range(ATTEMPTS):
+        began_ns = time.monotonic_ns()
+        own = folder / f"{name}{number}"
+        own.mkdir()
+        outcome = play(f"{name[:4]}{number}", PLAYS[name](own), own, shim)
+        differences = outcome.differences()
+        late_us = stalls.worst_us(began_ns)
+        if not differences or late_us < LATE_US:
+            break
+        again.append((late_us, str(differences)))
+    return outcome, again
+
+
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
-    """Every play, side by side."""
+def outcomes(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Future[tuple[Outcome, list[tuple[int, str]]]]]]:
+    """The plays that are asked for, side by side."""
     why = missing() or ("" if shutil.which("gcc") else "there is no gcc")
     if why:
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("checkers")
     shim = build_shim(folder)
-
-    def one(name: str) -> Outcome:
-        own = folder / name
-        own.mkdir()
-        return play(name[:4], PLAYS[name](own), own, shim)
-
-    with ThreadPoolExecutor(len(PLAYS)) as pool_:
-        yield dict(zip(PLAYS, pool_.map(one, PLAYS), strict=True))
+    names = {
+        item.callspec.params["name"]
+        for item in request.session.items
+        if item.path == request.path and hasattr(item, "callspec")
+    }
+    with Stalls() as stalls, ThreadPoolExecutor(len(PLAYS)) as threads:
+        yield {name: threads.submit(played, name, folder, shim, stalls) for name in PLAYS if name in names}
 
 
 @pytest.mark.parametrize("name", PLAYS)
-def test_as_keepalived(outcomes: dict[str, Outcome], name: str) -> None:
-    assert outcomes[name].differences() == {}
-    assert any(outcomes[name].lines["keepalived"].values())
+def test_as_keepalived(outcomes: dict[str, Future[tuple[Outcome, list[tuple[int, str]]]]], name: str) -> None:
+    """Lines, FIFO, calls and mails of each virtual server."""
+    told, again = outcomes[name].result()
+    for late_us, what in again:
+        tell(name, late_us, what)
+    assert told.differences() == {}
+    assert sum(map(len, told.lines["keepalived"].values())) > 9
+    assert told.calls["keepalived"]
+    assert told.fifo["keepalived"]

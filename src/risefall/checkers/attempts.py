@@ -238,12 +238,12 @@ async def _read(wire: BoundWire | TlsWire, reply: Reply, checker: Checker) -> At
             except OSError:
                 if secure:
                     break  # whatever ends a TLS stream ends the reply
-                return Attempt(Verdict.FAIL, "Read error with")
+                return Attempt(Verdict.FAIL, "Read error with", tuple(reply.said))
         if data is None:
             # The tickets of TLS 1.3 are bytes too: keepalived has begun to read by then.
             tickets = isinstance(wire, TlsWire) and wire.facts is not None and wire.facts.protocol == "TLSv1.3"
             what = "WEB" if said_nothing and not tickets else "SSL" if secure else "HTTP"
-            return Attempt(Verdict.FAIL, f"Timeout {what} read")
+            return Attempt(Verdict.FAIL, f"Timeout {what} read", tuple(reply.said))
         if not data:
             break
         said_nothing = False

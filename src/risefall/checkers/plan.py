@@ -22,12 +22,11 @@ BOOTSTRAP_MS = 1000
 
 
 class PlannedChecker(msgspec.Struct, frozen=True):
-    """One checker. to: where it connects, `[10.0.0.1]:80`, empty for none. failures: how many in a row turn a server
-    that is up down. why_not: why it is not checked, else empty; then it holds nobody down."""
+    """One checker. to: where it connects, `[10.0.0.1]:80`, empty for none. why_not: why it is not checked, and so holds
+    nobody down; empty where it is."""
 
     config: Checker
     to: str
-    failures: int
     why_not: str = ""
 
 
@@ -98,4 +97,4 @@ def _pool(config: VirtualServer) -> PlannedPool:
 def _checker(server: RealServer, checker: Checker) -> PlannedChecker:
     address, port = target(server, checker)
     to = "" if checker.kind in ("MISC_CHECK", "FILE_CHECK", "BFD_CHECK") else f"[{address}]:{port}"
-    return PlannedChecker(checker, to, checker.retry + 1, why_not(checker))
+    return PlannedChecker(checker, to, why_not(checker))

@@ -24,7 +24,8 @@ SIZES = 1 << 64
 """keepalived counts in size_t, also below zero."""
 LENGTH = b"Content-Length:"
 NUMBER = re.compile(rb"[ \t\r\n\v\f]*\+?([0-9]+)")
-STATUS_LINE = re.compile(rb"[^ ]* ([^ ]*)")
+STATUS_LINE = re.compile(rb"[^ \r\n]* ([0-9]{3}) ")
+"""Whatever stands before the first blank; without a blank behind it a status is none."""
 SMTP_STATUS = re.compile(rb"[0-9]{3}(?= |\Z)")
 """A line that is only a number still ends in CR, and then is none."""
 
@@ -48,6 +49,8 @@ class Reply:
     """The reply of one request. `room` and `feed` while bytes come, `end` when the server has closed."""
 
     def __init__(self, url: Url) -> None:
+        self.said: list[str] = []
+        """What keepalived logs while it reads."""
         self._url = url
         self._buffer = b""
         self._has_header = False
@@ -70,10 +73,6 @@ class Reply:
         """How many bytes may come at once; 0: the buffer is full, which keepalived takes for the end."""
         return BUFFER - len(self._buffer)
 
-    @property
-    def has_header(self) -> bool:
-        return self._has_header
-
     def feed(self, data: bytes) -> None:
         """Some bytes, at most `room`, at least one."""
         self._buffer += data
@@ -87,8 +86,7 @@ class Reply:
             return
         self._has_header = True
         line = STATUS_LINE.match(self._buffer)
-        number = NUMBER.match(line.group(1)) if line is not None else None
-        self._status = int(number.group(1)[:9]) if number is not None else 0
+        self._status = int(line.group(1)) if line is not None else 0
         at = self._buffer.find(LENGTH)
         number = NUMBER.match(self._buffer, at + len(LENGTH)) if at >= 0 else None
         if at >= 0:
@@ -131,6 +129,7 @@ class Reply:
                 self._buffer = self._buffer[keep:]
                 self._subject += keep
             elif size == BUFFER:
+                self.said.append("Regex partial match preserve too large - discarding")
                 self._skip()
             return
         if result >= 0 and (self._beyond is None or self._subject + begins < self._beyond):
@@ -145,20 +144,24 @@ class Reply:
         """The server has closed."""
         url = self._url
         if not self._has_header:
-            return Attempt(Verdict.FAIL, "Read, no data received from ")
+            return self._fails("Read, no data received from ")
+        seen = str(self._status)
         if not any(low <= self._status <= high for low, high in url.status):
-            return Attempt(Verdict.FAIL, "HTTP status code error to", seen=str(self._status))
+            return self._fails("HTTP status code error to", seen=seen)
         length = (self._came if self._declared is None else self._declared, self._came)
         passed = "HTTP status code"
         if self._digest is not None:
             if self._digest.hexdigest() != url.digest:
-                return Attempt(Verdict.FAIL, "MD5 digest error to", length=length, seen=str(self._status))
+                return self._fails("MD5 digest error to", length, seen)
             passed = "MD5 digest"
         if self._regex is not None:
             if self._matched is url.regex_no_match:
-                return Attempt(Verdict.FAIL, "Regex match failed", length=length, seen=str(self._status))
+                return self._fails("Regex match failed", length, seen)
             passed = "Regex match"
-        return Attempt(Verdict.PASS, passed, length=length, seen=str(self._status))
+        return Attempt(Verdict.PASS, passed, tuple(self.said), length, seen)
+
+    def _fails(self, why: str, length: tuple[int, int] | None = None, seen: str = "") -> Attempt:
+        return Attempt(Verdict.FAIL, why, tuple(self.said), length, seen)
 
 
 class SmtpLine:

@@ -145,7 +145,10 @@ class Checkers:
         for pool in self.pools:
             for server in pool.servers:
                 for planned in server.planned.checkers:
-                    if not planned.why_not:
+                    if planned.why_not:
+                        what = f"{planned.config.kind} of service {server.name} of VS {pool.name}"
+                        self._say(f"risefall does not run {what}: {planned.why_not}")
+                    else:
                         insecure = self._machine(planned, server, pool) or insecure
         if (self._programs or programs) and not self._global.script_security:
             self._say(VIOLATION + (INSECURE if insecure else ""))

@@ -13,7 +13,7 @@ from cffi import FFI
 
 LIBRARY = "libpcre2-8.so.0"
 PARTIAL_HARD = 0x20
-ERROR_NOMATCH, ERROR_PARTIAL = -1, -2
+ERROR_PARTIAL = -2
 INFO_MAXLOOKBEHIND = 15
 NAMES = (
     "allow_empty_class",
