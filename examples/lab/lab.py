@@ -143,6 +143,12 @@ class Story(Machines):
         """Where the address is."""
         there = {node for node in NODES if self.lab.has_vip(node)}
         self.row(broken, f"{VIP} is on", ", ".join(sorted(masters)), ", ".join(sorted(there)), there == masters)
+        # One that has yielded is only silent: it has missed an advert before that is told.
+        until_s = time.monotonic() + 2 * self.cluster.advert_s + self.slack_s
+        while (heard := self.heard_masters()) != masters and time.monotonic() < until_s:
+            time.sleep(0.02)
+        shown = [", ".join(sorted(one)) for one in (masters, heard)]
+        self.row(broken, "by what the client hears, MASTER is", *shown, heard == masters)
 
     def election(
         self,
@@ -177,6 +183,7 @@ class Story(Machines):
             self.lab.listen(node)
             self.start_haproxy(node)
             self.start_risefall(node)
+        self.start_watch()
         for node in NODES:
             self.start_keepalived(node)
         self.lab.ask([sys.executable, str(HERE / "traffic.py"), "ask", VIP])

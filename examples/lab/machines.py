@@ -106,6 +106,18 @@ class Machines:
             node, "keepalived", ["keepalived", "-n", "-l", "-D", "-P", "-i", node, "-f", str(self.conf[node]), *pids]
         )
 
+    def start_watch(self) -> None:
+        """risefall vrrp --watch on the client's machine, which hears all adverts that the switch carries."""
+        self.watched = self.lab.start("client", "watch", [*RISEFALL, "vrrp", "--watch", "eth0", "--json"])
+        wait(lambda: "listening" in self.watched.read_text(), f"the client listens: {self.watched.read_text()}")
+
+    def heard_masters(self) -> set[str]:
+        """The nodes that hold the address by what was heard."""
+        lines = self.watched.read_bytes().split(b"\n")[:-1]
+        told = [one for one in map(msgspec.json.decode, lines) if one["vrid"]]
+        names = {GUESTS[node][1]: node for node in NODES}
+        return {names[source] for source in told[-1]["masters"]} if told else set()
+
     def start_node(self, node: str) -> None:
         """All three."""
         self.start_haproxy(node)

@@ -128,7 +128,7 @@ def test_events_as_objects_and_as_lines(capsys: pytest.CaptureFixture[str]) -> N
     event = Event(0, Kind.MASTER, "eth0", "x \x1b[2J", 51, 6, "VI_1", "fe80::1")
     vrrp_watch.Events(vrrp_watch.Settings(("eth0",), as_json=True), live=False).tell(event)
     told = json.loads(capsys.readouterr().out)
-    assert list(told) == ["kind", "at", "interface", "vrid", "family", "instance", "source", "text"]
+    assert list(told) == ["kind", "at", "interface", "vrid", "family", "instance", "source", "masters", "text"]
     vrrp_watch.Events(vrrp_watch.Settings(("eth0",)), live=False).tell(event)
     line = capsys.readouterr().out
     assert " eth0 vrid 51 IPv6 VI_1: x " in line

@@ -19,7 +19,7 @@ import pytest
 from elections import FLAG, IPV6, V2, WEIGHT, inst
 from risefall.vrrp.packets import GROUP_V4, PROTOCOL_AH, PROTOCOL_VRRP, Advert, ones_complement, render_advert
 from risefall.vrrp.settings import US_PER_S, Auth, AuthType, Peer
-from vrrp_lab import Lab, NodePlan, missing
+from vrrp_lab import Heard, Lab, NodePlan, missing
 from watching import Watcher, forge
 
 BUSY_S = 1.0
@@ -52,6 +52,12 @@ def up(lab: Lab, watcher: Watcher) -> None:
     lab.start("n0")
     lab.start("n1")
     watcher.wait(lambda: "master" in watcher.kinds)
+    lab.wait(lambda: fifo_masters(lab))  # the advert leaves first
+
+
+def fifo_masters(lab: Lab) -> list[Heard]:
+    """When keepalived has told of a MASTER."""
+    return [one for one in lab.heard if " MASTER " in one.line]
 
 
 def stop_and_start(lab: Lab, watcher: Watcher) -> None:
@@ -217,10 +223,10 @@ def play(folder: Path, name: str) -> Seen:
         with Watcher(lab, where, *arguments) as watcher:
             act(lab, watcher)
             told = sum(kind in ("master", "takeover") for kind in watcher.kinds)
-            lab.wait(lambda: len([one for one in lab.heard if " MASTER " in one.line]) >= told)
+            lab.wait(lambda: len(fifo_masters(lab)) >= told)
             code = watcher.end()
             since = time.time() - lab.now_us() / US_PER_S
-            states = [(since + one.at_us / US_PER_S, one.node) for one in lab.heard if " MASTER " in f"{one.line} "]
+            states = [(since + one.at_us / US_PER_S, one.node) for one in fifo_masters(lab)]
             logs = {node: lab.log(node) for node in lab.processes}
             return Seen(watcher.texts, watcher.kinds, watcher.events, watcher.routers, code, states, logs)
 

@@ -58,6 +58,7 @@ def test_one_that_resigns_is_followed() -> None:
     ear = Ear().hear(0, packet(N0)).hear(0.4, packet(N0, 0)).hear(0.4, packet(N0, 0)).hear(1.05, packet(N1))
     assert ear.kinds() == [Kind.MASTER, Kind.RESIGNED, Kind.TAKEOVER]
     assert ear.events[2].text == "10.77.0.2 takes over from 10.77.0.1, priority 90 after 100, 0.650 s after it resigned"
+    assert [one.masters for one in ear.events] == [("10.77.0.1",), (), ("10.77.0.2",)]
     assert ear.masters() == ["10.77.0.2"]
 
 
@@ -83,6 +84,7 @@ def test_two_that_go_on_are_two_masters_and_it_is_said_since_they_agree() -> Non
     (told,) = ear.told(Kind.TWO_MASTERS)
     assert "10.77.0.1 (priority 100) and 10.77.0.2 (priority 90)" in told.text
     assert "do not hear one another" in told.text
+    assert told.masters == ("10.77.0.1", "10.77.0.2")
     ear.every(4, 9, 1, packet(N0))
     assert ear.kinds()[-1] is Kind.ONE_MASTER
     assert ear.masters() == ["10.77.0.1"]

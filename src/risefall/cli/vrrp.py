@@ -166,7 +166,11 @@ def show(config: Config) -> None:
 @click.option("-i", "--config-id", metavar="ID", default=None, help="of @ID lines; by default the host name")
 @click.option("--check-config", is_flag=True, help="only say what is wrong")
 @click.option("--plan", "plan_", is_flag=True, help="only show what it comes to")
-@click.option("--once", is_flag=True, help="run every script and checker once, show what follows, and end")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="run every script and checker once (--watch: listen as long as a master may be silent), show what follows, and end",
+)
 @click.option("--for", "span", metavar="TIME", default="", help="end after a while, such as 20s")
 @click.option("--notify", is_flag=True, help="make the notifications too: programs, FIFOs, mails; else they are shown")
 @click.option(

@@ -34,6 +34,7 @@ LINES_SHOWN = 12
 ONCE_S = 4.0
 """Longer than a master of the usual second may be silent."""
 ONCE_MORE_US = 400_000
+EVENT_KEYS = ("interface", "vrid", "family", "instance", "source", "masters")
 GOOD, BAD, DULL = "green", "bold red", "dim"
 COLOURS = {"MASTER": GOOD, "silenced": BAD, "rival": "yellow", "lost": BAD}
 
@@ -59,7 +60,7 @@ class Events:
         at = time.time() - (now_us() - event.at_us) / US_PER_S
         if self._settings.as_json:
             told = {"kind": event.kind.value, "at": round(at, 3)}
-            told |= {name: getattr(event, name) for name in ("interface", "vrid", "family", "instance", "source")}
+            told |= {name: getattr(event, name) for name in EVENT_KEYS}
             click.echo(msgspec.json.encode(clean({**told, "text": event.text})))
             sys.stdout.flush()
             return

@@ -10,7 +10,6 @@ Bounded: a turn takes BATCH packets of a socket, what the kernel has no room for
 from __future__ import annotations
 
 import ctypes
-import errno
 import ipaddress
 import socket
 import struct
@@ -176,7 +175,7 @@ class Listener:
                 "  help: run it as root, or with CAP_NET_RAW (systemd: AmbientCapabilities=CAP_NET_RAW)"
             ) from error
         except OSError as error:
-            if error.errno in (errno.ENODEV, errno.ENXIO) or index_of(name) != index:
+            if index_of(name) != index:
                 return None
             raise StartError(f"risefall: cannot listen on {name}: {error.strerror}") from error
 

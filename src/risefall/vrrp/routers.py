@@ -170,8 +170,8 @@ class Router:
 
     def _resign(self, sender: Sender, priority: int) -> None:
         if sender.standing in HOLDS:
-            self._tell(Kind.RESIGNED, f"{sender.source} resigns (priority 0)", sender)
             self._leave(sender, Standing.RESIGNED, priority)
+            self._tell(Kind.RESIGNED, f"{sender.source} resigns (priority 0)", sender)
         elif sender.standing is not Standing.RESIGNED:
             sender.stand(Standing.RESIGNED, self.now_us)
 
@@ -365,5 +365,6 @@ class Router:
 
     def _tell(self, kind: Kind, text: str, sender: Sender | None = None) -> None:
         source = sender.source if sender is not None else ""
-        event = Event(self.now_us, kind, self.interface, text, self.vrid, self.family, self.instance, source)
+        masters = tuple(sorted(one.source for one in self.holders))
+        event = Event(self.now_us, kind, self.interface, text, self.vrid, self.family, self.instance, source, masters)
         self.bucket.say(self._out, event)

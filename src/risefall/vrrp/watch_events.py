@@ -34,7 +34,10 @@ class Kind(Enum):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """text: for people, without interface and router. vrid: 0 where it is about the interface. at_us: the caller's clock."""
+    """text: for people, without interface and router. vrid: 0 where it is about the interface. at_us: the caller's clock.
+
+    masters: those of the router from then on.
+    """
 
     at_us: int
     kind: Kind
@@ -44,6 +47,7 @@ class Event(msgspec.Struct, frozen=True):
     family: int = 0
     instance: str = ""
     source: str = ""
+    masters: tuple[str, ...] = ()
 
 
 class Bucket:
