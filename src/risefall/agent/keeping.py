@@ -116,7 +116,7 @@ class Keeper:
 
 def claim(path: str) -> BinaryIO:
     """A lock that holds until it is closed, or this process ends in whatever way. Raises: OSError; BlockingIOError: taken."""
-    lock = open(path, "ab")  # noqa: SIM115: whoever calls closes it
+    lock = open(path, "ab")  # noqa: SIM115 - whoever calls closes it
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
