@@ -1,10 +1,12 @@
 /* agent_client.c - asks an agent-check as HAProxy does, on loopback: connect, read to the end, close with a reset.
  *
- *   agent_client PORT RATE CONCURRENT SECONDS
+ *   agent_client PORT RATE CONCURRENT SECONDS [SPIN]
  *
  * RATE > 0: so many connections a second are begun when they are due, whatever has become of the others; RATE 0: so many
- * CONCURRENT ones, each followed by the next. Prints one line: answered failed p50_ns p99_ns worst_ns own_cpu_ns wall_ns.
- * A time is from before connect() to the end of the stream; a connection that begins late counts from when it was due.
+ * CONCURRENT ones, each followed by the next. SPIN 1: it never sleeps, so that no time is this client's waking up.
+ * Prints one line: answered failed p50_ns p99_ns worst_ns own_cpu_ns wall_ns due_p50_ns due_p99_ns due_worst_ns.
+ * A time is from before connect() to the end of the stream; a due one from when the connection should have begun, so that it
+ * counts also what this client was late, whosever fault that was.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,7 +21,7 @@
 #include <unistd.h>
 
 enum { PLACES = 4096, TIMES_MAX = 4000000, EVENTS = 256 };
-static uint64_t began[PLACES], times[TIMES_MAX];
+static uint64_t began[PLACES], wanted[PLACES], times[TIMES_MAX], due_times[TIMES_MAX];
 static uint32_t got[PLACES];
 static int fds[PLACES];
 static uint32_t times_len, failed, under_way;
@@ -40,10 +42,13 @@ static int by_size(const void *a, const void *b)
 static void end(uint32_t place, int good)
 {
     const struct linger now = {.l_onoff = 1, .l_linger = 0};
-    if (good && times_len < TIMES_MAX)
-        times[times_len++] = read_clock(CLOCK_MONOTONIC) - began[place];
-    else if (!good)
+    if (good && times_len < TIMES_MAX) {
+        const uint64_t now = read_clock(CLOCK_MONOTONIC);
+        due_times[times_len] = now - wanted[place];
+        times[times_len++] = now - began[place];
+    } else if (!good) {
         failed++;
+    }
     (void)setsockopt(fds[place], SOL_SOCKET, SO_LINGER, &now, sizeof now);
     close(fds[place]);
     fds[place] = -1;
@@ -61,7 +66,8 @@ static int begin(int epoll, const struct sockaddr_in *to, uint64_t due)
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.u32 = place};
     fds[place] = fd;
     got[place] = 0;
-    began[place] = due;
+    wanted[place] = due;
+    began[place] = read_clock(CLOCK_MONOTONIC);
     under_way++;
     if (fd < 0 || (connect(fd, (const struct sockaddr *)to, sizeof *to) < 0 && errno != EINPROGRESS) ||
         epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
@@ -69,10 +75,19 @@ static int begin(int epoll, const struct sockaddr_in *to, uint64_t due)
     return 1;
 }
 
+static void print_times(uint64_t *from)
+{
+    qsort(from, times_len, sizeof from[0], by_size);
+    printf(" %llu %llu %llu", (unsigned long long)(times_len ? from[times_len / 2] : 0),
+           (unsigned long long)(times_len ? from[(uint64_t)times_len * 99 / 100] : 0),
+           (unsigned long long)(times_len ? from[times_len - 1] : 0));
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 5)
+    if (argc != 5 && argc != 6)
         return 2;
+    const int spin = argc == 6 && argv[5][0] == '1';
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const uint64_t rate = strtoull(argv[2], NULL, 10), wide = strtoull(argv[3], NULL, 10);
@@ -89,7 +104,9 @@ int main(int argc, char **argv)
             if (rate > 0)
                 due += UINT64_C(1000000000) / rate;
         }
-        const struct timespec wait = {0, rate > 0 && due > now && due - now < 1000000 ? (long)(due - now) : 1000000};
+        struct timespec wait = {0, rate > 0 && due > now && due - now < 1000000 ? (long)(due - now) : 1000000};
+        if (spin || (rate > 0 && due <= now))
+            wait.tv_nsec = 0;
         const int n = epoll_pwait2(epoll, events, EVENTS, &wait, NULL);
         for (int i = 0; i < n; i++) {
             char bytes[1024];
@@ -105,10 +122,10 @@ int main(int argc, char **argv)
         now = read_clock(CLOCK_MONOTONIC);
     }
     failed += under_way;
-    qsort(times, times_len, sizeof times[0], by_size);
-    printf("%u %u %llu %llu %llu %llu %llu\n", times_len, failed, (unsigned long long)(times_len ? times[times_len / 2] : 0),
-           (unsigned long long)(times_len ? times[(uint64_t)times_len * 99 / 100] : 0),
-           (unsigned long long)(times_len ? times[times_len - 1] : 0),
-           (unsigned long long)read_clock(CLOCK_PROCESS_CPUTIME_ID), (unsigned long long)(now - start));
+    printf("%u %u", times_len, failed);
+    print_times(times);
+    printf(" %llu %llu", (unsigned long long)read_clock(CLOCK_PROCESS_CPUTIME_ID), (unsigned long long)(now - start));
+    print_times(due_times);
+    printf("\n");
     return 0;
 }

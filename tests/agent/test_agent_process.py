@@ -67,9 +67,11 @@ def write(folder: Path, port: int = 0, agent: str = "", app: str = "") -> list[s
 
 
 @contextlib.contextmanager
-def running(folder: Path, port: int = 0, *, agent: str = "", app: str = "", **environment: str) -> Iterator[Running]:
-    """An agent that answers; it is gone afterwards, whatever happens."""
-    words = write(folder, port, agent, app)
+def running(
+    folder: Path, port: int = 0, *, agent: str = "", app: str = "", before: tuple[str, ...] = (), **environment: str
+) -> Iterator[Running]:
+    """An agent that answers; it is gone afterwards, whatever happens. before: words in front of it."""
+    words = [*before, *write(folder, port, agent, app)]
     env = {**os.environ, **environment}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env) as process:
         try:
@@ -198,6 +200,20 @@ def test_two_agents_never_share_a_port_a_socket_or_a_folder(folder: Path) -> Non
         second(other, 0)
         one.order(Do.DRAIN)
         assert one.ask().startswith("up drain")
+
+
+def test_it_needs_no_privilege_and_no_shell(folder: Path) -> None:
+    """Without any capability, nor a way to get one, and where no program can be found by its name."""
+    app = '[[service.app.signal]]\nkind = "cpu"\n[[service.app.signal]]\nkind = "command"\nrun = ["/bin/echo", "7; $(id)"]\n'
+    app += 'of = "number"\nmissing = "ignore"\n'
+    before = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--")
+    with running(folder, app=app, before=before, PATH="/usr/bin:/bin", SHELL="/bin/false") as one:
+        status = Path(f"/proc/{one.process.pid}/status").read_text()
+        assert [line.split()[1] for line in status.splitlines() if line.startswith("CapEff")] == ["0" * 16]
+        until(lambda: one.ask() == "up 100%\n")
+        seen = {signal.name: signal for signal in one.order(Do.SHOW).services[0].signals}
+        assert seen["cpu"].value is not None
+        assert seen["command"].failure == "'7;' is no number", "a shell would have taken the ; away"
 
 
 def test_every_error_of_a_file_is_told_and_ends_with_2(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -221,6 +222,18 @@ def test_the_tree_tells_what_led_to_the_answer() -> None:
         "└─ drain: not said  (disk > 90 is false for 0.0 s)\n"
         "   └─ disk  (50, 0.0 s old)"
     )
+
+
+def test_the_tree_tells_why_there_is_no_answer() -> None:
+    """Also of a signal that neither weighs nor decides, but must be there."""
+    disk = Disk(name="disk", path="/")
+    run = Run(Service(signal=(disk,), stale_ms=5000))
+    assert render_tree(run.step(1, {}).tree).splitlines()[-1] == "└─ disk: -  (not read yet)"
+    assert "disk" not in render_tree(run.step(2, {"disk": Reading(2 * S, 50)}).tree)
+    old = {"disk": Reading(2 * S, 50, "EIO")}
+    assert render_tree(run.step(9, old).tree).splitlines()[-1] == "└─ disk: -  (too old: 7.0 s; EIO)"
+    run = Run(Service(signal=(msgspec.structs.replace(disk, missing=Missing.IGNORE),)))
+    assert "disk" not in render_tree(run.step(1, {}).tree)
 
 
 def test_the_first_weight_is_that_of_the_first_numbers() -> None:

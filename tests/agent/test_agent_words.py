@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ from risefall.agent.words import ORDERS, clean_reason, render_line, resolve
 
 S = 1_000_000_000
 NONE = "-"
+OLD = "too old to say"
+DOCS = Path(__file__).parents[2] / "docs" / "agent.md"
 
 # order, condition, age of the numbers -> the line to a balancer that was told nothing before.
 # The load says 40 %, maxconn 9; an order's reason is "deploy", a condition's "disk"; an order's weight is 70 %.
@@ -72,6 +76,28 @@ def test_operator_before_condition_before_load(order: str, condition: str, age: 
     part = resolve(service, answer, orders, (200 if age in ("stale", "silent") else 101) * S)
     told = NONE if part is None else render_line(part, part.admin or "").decode().strip()
     assert told == line
+
+
+def documented() -> list[tuple[str, str, str]]:
+    """Order, condition and line of each row of the table in docs/agent.md."""
+    text = DOCS.read_text().partition("| order | condition |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+    return [(order, condition, said.strip("`")) for order, condition, said in rows]
+
+
+@pytest.mark.parametrize(("order", "condition", "line"), documented())
+def test_the_documented_table(order: str, condition: str, line: str) -> None:
+    word, _, pct = order.partition(" ")
+    weight = int(pct.rstrip("%")) if pct else None
+    orders = [] if word == NONE else [make_order("app", OrderWord(word), 0, weight_pct=weight)]
+    causes = [NONE, *Say] if condition == "anything" else condition.split(" or ")
+    for cause in [NONE] if condition == OLD else causes:
+        say = None if cause == NONE else Say(cause)
+        admin = say if say in (Say.DRAIN, Say.MAINT) else None
+        answer = Answer(at_ns=0, weight_pct=40, admin=admin, health=None if say is admin else say)
+        part = resolve(Service(), answer, orders, 3600 * S if condition == OLD else 0)
+        assert part is not None
+        assert render_line(part, part.admin or "").decode().strip() == line, cause
 
 
 def test_every_order_has_a_row() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import trio
@@ -117,7 +116,7 @@ class Keeper:
 
 def claim(path: str) -> BinaryIO:
     """A lock that holds until it is closed, or this process ends in whatever way. Raises: OSError; BlockingIOError: taken."""
-    lock = Path(path).open("ab")  # noqa: SIM115 - whoever claims keeps it open
+    lock = open(path, "ab")  # noqa: SIM115 - whoever calls closes it
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:

@@ -158,9 +158,12 @@ def parse_number(text: str) -> float:
     words = text.split(None, 1)
     if not words:
         raise ValueError("there is no number: it is empty")
-    value = float(words[0].rstrip("%")) if words[0][:1] in "+-.0123456789" else fail(f"'{words[0][:40]}' is no number")
+    try:
+        value = float(words[0].rstrip("%")) if words[0][:1] in "+-.0123456789" else float("nan")
+    except ValueError:
+        value = float("nan")
     if value != value or abs(value) == float("inf"):
-        raise ValueError(f"'{words[0][:40]}' is no finite number")
+        raise ValueError(f"'{words[0][:40]}' is no number")
     return value
 
 

@@ -126,7 +126,9 @@ def decide(
         weight_pct=weight,
         maxconn=maxconn,
         reason=reason,
-        tree=Node("load and conditions", f"{weight}%", "", (tree, *limits, *states)),
+        tree=Node(
+            "load and conditions", f"{weight}%", "", (tree, *limits, *states, *lacking(service, readings, now_ns))
+        ),
     )
     return answer, msgspec.structs.replace(memory, at_ns=now_ns, maxconn=maxconn, held=held)
 
@@ -143,6 +145,17 @@ def age(service: Service, readings: Readings, started_ns: int, now_ns: int) -> t
         else:
             oldest = min(oldest, reading.at_ns)
     return oldest, known
+
+
+def lacking(service: Service, readings: Readings, now_ns: int) -> tuple[Node, ...]:
+    """The signals that make the answer stale or silent and stand nowhere else in the tree."""
+    told_of = {condition.signal for condition in service.state}
+    found = ((each, readings.get(each.name)) for each in service.signal if not each.curve and each.name not in told_of)
+    return tuple(
+        Node(each.name, "-", why_none(reading, now_ns))
+        for each, reading in found
+        if each.missing is Missing.STALE and (reading is None or reading.is_old(now_ns, service.stale_ms))
+    )
 
 
 def usable(signal: Signal, reading: Reading | None, now_ns: int, stale_ms: int) -> float | None:
