@@ -35,7 +35,7 @@ class Seed:
 
         marks: of each server, what the file says of it; the same after a reload where that is the same.
         """
-        proxies = [proxy_state(proxy, now_ms) for proxy in config.proxies]
+        proxies = [proxy_state(proxy, config.global_.maxconn, now_ms) for proxy in config.proxies]
         places = {id(proxy): place for place, proxy in enumerate(config.proxies)}
         tracks, trackers = links(targets)
         used = named_servers(config)
@@ -134,7 +134,8 @@ def unfold(text: str) -> str:
     return text[1:].encode("latin-1").decode("utf-8", "surrogateescape") if text.startswith(FOLD) else text
 
 
-def proxy_state(proxy: Proxy, now_ms: int) -> ProxyState:
+def proxy_state(proxy: Proxy, maxconn: int, now_ms: int) -> ProxyState:
+    """maxconn: of the process, which frontends without one of their own have; 0 for none."""
     return ProxyState(
         name=proxy.name,
         kind=proxy.kind,
@@ -150,6 +151,8 @@ def proxy_state(proxy: Proxy, now_ms: int) -> ProxyState:
         forced_id=proxy.forced_id,
         cookie=proxy.cookie,
         changed_ms=now_ms,
+        front_limit=proxy.maxconn or maxconn or None,
+        fullconn=proxy.fullconn,
     )
 
 

@@ -55,6 +55,7 @@ class Draft:
         self.follows = frozenset(wish.server for _, wishes in self.sections for wish in wishes)
         self.node = config.global_.node or node
         self.description = config.global_.description
+        self.maxconn = config.global_.maxconn
         self.stats_timeout_s = config.global_.stats_timeout_ms / 1000
         self.serving = Wanted(
             tuple(read_fronts(config)) if serve else (), config.global_.stats_sockets, self.stats_timeout_s

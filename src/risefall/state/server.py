@@ -185,6 +185,7 @@ class ProxyState(msgspec.Struct):
     otherwise. active, backup_active: usable
     servers of each kind (spec §8.3); active_weight, backup_weight: the sums of their effective weights.
     static: the balance algorithm takes weights 0% and 100% only. front_paused, front_stopped: what commands made of it.
+    front_limit: `maxconn` of its frontend, None where HAProxy would compute one; fullconn: of its backend, 0 likewise.
     """
 
     name: str
@@ -210,6 +211,8 @@ class ProxyState(msgspec.Struct):
     front_paused: bool = False
     front_stopped: bool = False
     members: list[int] | None = None
+    front_limit: int | None = None
+    fullconn: int = 0
 
     @property
     def own(self) -> Sequence[int]:
