@@ -196,7 +196,8 @@ void check_over(rf_engine *engine, uint32_t index, const rf_result *result, bool
         return;
     }
     histogram_add(&engine->stats.duration, result->duration_us);
-    if (check->enabled) { /* a result that comes after its check was disabled counts for nothing (spec 4.3) */
+    /* What an agent says after it was disabled counts for nothing (spec 4.3); a health check under way then still counts. */
+    if (check->enabled || !agent) {
         const rf_result before = check->result;
         const int32_t health_before = check->health;
         record_begin(check);

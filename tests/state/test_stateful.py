@@ -1,11 +1,14 @@
 """Hands, checks, agents, names and reloads in any order, against a second model of what a server is.
 
 The model has no tables: it says in plain conditions what the specification says in prose (§1.2, §1.3, §4.5, §5, §7.2), for
-servers without slowstart and weights. What it says of each server must be what the fleet shows after every step.
+servers without slowstart. What it says of each server must be what the fleet shows after every step.
+
+`RISEFALL_EXAMPLES=20000 pytest tests/state/test_stateful.py` looks longer.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
@@ -48,8 +51,10 @@ class Model:
     forced: bool = False
     unresolved: bool = False
     drained: bool = False
+    weight: int = 1
     health: int | None = None
     health_on: bool = True
+    paused: bool = False
     agent: int | None = None
     agent_on: bool = True
     trackers: list[Model] = field(default_factory=list)
@@ -95,12 +100,14 @@ class Model:
     def leave_or_enter(self, before: bool) -> None:
         """After a flag has changed: maintenance begins or ends, here and for those that track it."""
         if not before and self.maint:
-            self.op = "down"
-            if self.health is not None:
+            if self.health is not None and (self.health_on or self.op != "down"):
                 self.health = 0
+            self.op = "down"
+            self.paused = self.paused or self.health_on
         elif before and not self.maint:
-            if self.health is not None and self.health_on:
-                self.health = RISE
+            if self.health_on:
+                self.paused = False
+                self.health = None if self.health is None else RISE
             above = self.parent.op if self.parent is not None else "up"
             self.op = "down" if self.blocked() else above
 
@@ -115,8 +122,9 @@ class Model:
     def descendants(self) -> list[Model]:
         return [one for tracker in self.trackers for one in (tracker, *tracker.descendants())]
 
-    def checked(self, status: Status) -> None:
-        if self.health is None or not self.health_on or self.maint:
+    def checked(self, status: Status, *, late: bool) -> None:
+        """A health check ends; one that began before it was stopped counts, but moves nobody out of maintenance."""
+        if self.health is None or ((not self.health_on or self.paused) and not late):
             return
         if status is Status.L7OKC and self.op == "down":
             status = Status.L7STS
@@ -141,6 +149,8 @@ class Model:
                 self.enter("down")
             case "ready" | "drain" | "maint":
                 self.state(word)
+            case "0%" | "50%" | "300%":
+                self.weight = min(256, self.line.weight * int(word[:-1]) // 100)
 
     def state(self, word: str) -> None:
         if word == "maint":
@@ -180,13 +190,13 @@ class Model:
         return f"DOWN{fraction}"
 
     def usable(self) -> bool:
-        return self.op == "up" and not self.maint and not self.drain
+        return self.op == "up" and self.weight > 0 and not self.maint and not self.drain
 
 
 LINES = (
-    Line("s1", agent=True),
+    Line("s1", agent=True, weight=100),
     Line("s2"),
-    Line("bk", backup=True),
+    Line("bk", backup=True, weight=2),
     Line("t1", check=False, track="s1"),
     Line("t2", check=False, track="t1"),
     Line("un", check=False),
@@ -237,14 +247,14 @@ class Village(RuleBasedStateMachine):
 
     # --- steps -------------------------------------------------------------------------------------------
 
-    @rule(name=names, status=st.sampled_from([Status.L7OK, Status.L7STS, Status.L7OKC]))
-    def a_check_ends(self, name: str, status: Status) -> None:
+    @rule(name=names, status=st.sampled_from([Status.L7OK, Status.L7STS, Status.L7OKC]), late=st.booleans())
+    def a_check_ends(self, name: str, status: Status, late: bool) -> None:
         if name not in self.models:
             return
-        self.rig.check(name, status)
-        self.models[name].checked(status)
+        self.rig.check(name, status, late=late)
+        self.models[name].checked(status, late=late)
 
-    @rule(name=names, word=st.sampled_from(["up", "down", "ready", "drain", "maint", "-"]))
+    @rule(name=names, word=st.sampled_from(["up", "down", "ready", "drain", "maint", "-", "0%", "50%", "300%"]))
     def an_agent_answers(self, name: str, word: str) -> None:
         if name not in self.models:
             return
@@ -257,6 +267,13 @@ class Village(RuleBasedStateMachine):
             return
         self.rig.cli(f"set server b/{name} state {word}")
         self.models[name].state(word)
+
+    @rule(name=names, weight=st.sampled_from([0, 1, 100]))
+    def a_hand_sets_the_weight(self, name: str, weight: int) -> None:
+        if name not in self.models:
+            return
+        self.rig.cli(f"set weight b/{name} {weight}")
+        self.models[name].weight = weight
 
     @rule(name=names, word=st.sampled_from(["up", "stopping", "down"]))
     def a_hand_sets_the_health(self, name: str, word: str) -> None:
@@ -304,10 +321,15 @@ class Village(RuleBasedStateMachine):
         order=st.permutations(LINES),
         disabled=st.sets(names, max_size=2),
         gone=st.sets(st.sampled_from(["s2", "un", "bk"]), max_size=1),
+        weights=st.dictionaries(names, st.sampled_from([0, 1, 7]), max_size=2),
     )
-    def a_reload(self, order: list[Line], disabled: set[str], gone: set[str]) -> None:
-        """The file is another one: in another order, other servers `disabled`, some that were not there or go."""
-        lines = tuple(replace(one, disabled=one.name in disabled) for one in in_order(order) if one.name not in gone)
+    def a_reload(self, order: list[Line], disabled: set[str], gone: set[str], weights: dict[str, int]) -> None:
+        """The file is another one: in another order, other servers `disabled`, other weights, some that were not there or go."""
+        lines = tuple(
+            replace(one, disabled=one.name in disabled, weight=weights.get(one.name, one.weight))
+            for one in in_order(order)
+            if one.name not in gone
+        )
         self.take_over(lines)
         self.foresee(lines)
 
@@ -353,7 +375,10 @@ class Village(RuleBasedStateMachine):
             if was is None:
                 continue
             model.unresolved = False if was.line != line else was.unresolved
-            model.drained = was.drained
+            model.drained = was.drained and not (was.line != line and was.line.weight == 0 and line.weight > 0)
+            model.paused = was.paused
+            if was.line.weight == line.weight:
+                model.weight = was.weight
             if was.line.disabled == line.disabled:
                 model.forced = was.forced
             model.health_on, model.agent_on, model.agent = was.health_on, was.agent_on, was.agent
@@ -371,12 +396,15 @@ class Village(RuleBasedStateMachine):
         else:
             model.op = was.op
             model.health = was.health
+        same = was is not None and was.line == model.line
+        model.paused = model.paused and (same or model.maint)
         if model.maint:
             model.op = "down"
-            if model.health is not None and (model.health_on or was is None):
-                model.health = 0
-            elif model.health is not None and was is not None:
+            if model.health is not None and was is not None and (model.paused or not model.health_on):
                 model.health = was.health
+            elif model.health is not None:
+                model.health = 0
+            model.paused = model.paused or model.health_on
 
     # --- what must hold ----------------------------------------------------------------------------------
 
@@ -388,6 +416,8 @@ class Village(RuleBasedStateMachine):
         assert {name: self.rig.status(name) for name in self.models} == {
             name: model.shown() for name, model in self.models.items()
         }
+        weights = {name: self.rig.servers[self.rig.index[name]].uweight for name in self.models}
+        assert weights == {name: model.weight for name, model in self.models.items()}
         proxy = self.rig.proxies[0]
         usable = [model for model in self.models.values() if model.usable()]
         backups = sum(model.line.backup for model in usable)
@@ -400,6 +430,8 @@ def model_of(line: Line) -> Model:
         line,
         op="down" if line.disabled else "up",
         forced=line.disabled,
+        weight=line.weight,
+        paused=line.disabled,
         health=None if not line.check else 0 if line.disabled else RISE,
         agent=1 if line.agent else None,
     )
@@ -424,4 +456,6 @@ def roots_first(models: dict[str, Model]) -> list[Model]:
 
 
 TestVillage = Village.TestCase
-TestVillage.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestVillage.settings = settings(
+    max_examples=int(os.environ.get("RISEFALL_EXAMPLES", "200")), stateful_step_count=30, deadline=None
+)

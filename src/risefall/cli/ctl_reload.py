@@ -38,6 +38,8 @@ def reload(ctx: click.Context, sockets: tuple[str, ...], timeout: str) -> None:
         text = rest.removeprefix("--\n").rstrip("\n")
         done = first == SUCCESS
         shown = text if first in (SUCCESS, FAILURE) else reply.text.rstrip("\n")
+        if first.startswith("Unknown command"):
+            shown = f"{client.name} knows no reload. HAProxy's own is that of its master socket, or of its service"
         click.echo(f"{label(client, clients)}{'reloaded' if done else 'not reloaded'}: {shown}", err=not done)
         worst = max(worst, DONE if done else REFUSED)
     sys.exit(worst)

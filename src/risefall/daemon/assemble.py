@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 from array import array
 from collections.abc import Sequence
 from typing import TypeVar
@@ -35,7 +36,7 @@ class Seed:
 
         marks: of each server, what the file says of it; the same after a reload where that is the same.
         """
-        proxies = [proxy_state(proxy, now_ms) for proxy in config.proxies]
+        proxies = [proxy_state(proxy, config.global_.maxconn, now_ms) for proxy in config.proxies]
         places = {id(proxy): place for place, proxy in enumerate(config.proxies)}
         tracks, trackers = links(targets)
         used = named_servers(config)
@@ -134,7 +135,8 @@ def unfold(text: str) -> str:
     return text[1:].encode("latin-1").decode("utf-8", "surrogateescape") if text.startswith(FOLD) else text
 
 
-def proxy_state(proxy: Proxy, now_ms: int) -> ProxyState:
+def proxy_state(proxy: Proxy, maxconn: int, now_ms: int) -> ProxyState:
+    """maxconn: of the process, which frontends without one of their own have; 0 for none."""
     return ProxyState(
         name=proxy.name,
         kind=proxy.kind,
@@ -150,6 +152,8 @@ def proxy_state(proxy: Proxy, now_ms: int) -> ProxyState:
         forced_id=proxy.forced_id,
         cookie=proxy.cookie,
         changed_ms=now_ms,
+        front_limit=proxy.maxconn or maxconn or None,
+        fullconn=proxy.fullconn,
     )
 
 
@@ -215,7 +219,11 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         agent_addr=shown(settings.agent_addr or settings.addr),
         agent_port=settings.agent_port or settings.port,
         mapped_ports=inet and address.mapped,
-        ssl_ready=settings.ssl or bool(settings.check_ssl) or any(rule.ssl for rule in connects(planned)),
+        ssl_refused=settings.ssl_taken is not None,
+        ssl_ready=settings.ssl
+        or bool(settings.ssl_taken)
+        or bool(settings.check_ssl)
+        or any(rule.ssl for rule in connects(planned)),
         pins=pins_of(planned),
     )
 
@@ -240,14 +248,22 @@ def pins_of(planned: PlannedServer) -> Pins:
     return Pins(health, *ports) if health is not None or any(ports) else NO_PINS
 
 
+SERVER_FETCH = re.compile(
+    r"\bsrv_(?:conn|conn_free|is_up|iweight|queue|sess_rate|uweight|weight)\((?:([^()/,]+)/)?([^()/,]+)\)"
+)
+
+
 def named_servers(config: Config) -> set[tuple[str, str]]:
-    """Backends and servers that `use-server` lines speak of."""
-    return {
-        (section.name, line.words[1])
-        for section in config.tree
-        for line in section.lines
-        if line.words[0] == "use-server" and len(line.words) > 1
-    }
+    """Backends and servers that `use-server` lines and expressions speak of."""
+    found: set[tuple[str, str]] = set()
+    for section in config.tree:
+        for line in section.lines:
+            if line.words[0] == "use-server" and len(line.words) > 1:
+                found.add((section.name, line.words[1]))
+            for word in line.words:
+                if "srv_" in word:
+                    found.update((match[1] or section.name, match[2]) for match in SERVER_FETCH.finditer(word))
+    return found
 
 
 def links(targets: Sequence[Target]) -> tuple[dict[int, int], dict[int, list[int]]]:

@@ -52,9 +52,10 @@ class Draft:
         self.grower = Grower(config, loaded.dialect, found, node=node, groups=self.groups)
         self.sections: Sections = sections_of(config.resolvers, self.targets)
         self.tallies = tallies_of(config.resolvers)
-        self.follows = frozenset(wish.server for _, wishes in self.sections for wish in wishes)
+        self.follows = frozenset(wish.server for _, wishes in self.sections for wish in wishes if wish.name)
         self.node = config.global_.node or node
         self.description = config.global_.description
+        self.maxconn = config.global_.maxconn
         self.stats_timeout_s = config.global_.stats_timeout_ms / 1000
         self.serving = Wanted(
             tuple(read_fronts(config)) if serve else (), config.global_.stats_sockets, self.stats_timeout_s

@@ -125,6 +125,7 @@ class Service:
         self._blamed = 0
         self._node = socket.gethostname()
         self._shown_node = self._description = ""
+        self._maxconn = 0
         self.publishers: list[Publisher] = []
         """Who is told the results of `scripts`; put in before `run`."""
         self.handled = 0
@@ -324,7 +325,7 @@ class Service:
         self._groups.take(draft.proxies, draft.groups)
         self._grower = draft.grower
         self._marks, self._proxies = draft.seed.marks, draft.proxies
-        self._shown_node, self._description = draft.node, draft.description
+        self._shown_node, self._description, self._maxconn = draft.node, draft.description, draft.maxconn
         self._why_not, self._tallies = draft.why_not, draft.tallies
         for note in draft.notes:
             self.report.say(note)
@@ -596,6 +597,8 @@ class Service:
             "Uptime_sec": uptime,
             "Start_time_sec": int(self._started_wall),
             "Ulimit-n": soft,
+            "Maxconn": self._maxconn,
+            "Hard_maxconn": self._maxconn,
             "node": self._shown_node,
             "description": self._description,
             "DroppedLogs": self.report.dropped,

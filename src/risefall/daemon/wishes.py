@@ -17,12 +17,12 @@ Sections = list[tuple[Resolvers, list[Wish]]]
 
 
 def sections_of(known: Mapping[str, Resolvers], targets: Sequence[Target]) -> Sections:
-    """What every server wants of its resolvers, by section; servers with numeric addresses want nothing."""
+    """What every server wants of its resolvers, by section; one with a numeric address wants nothing until a command names it."""
     wishes: dict[str, list[Wish]] = {}
     for index, target in enumerate(targets):
         planned = target.planned
         name = planned.config.settings.resolvers
-        if name and planned.config.address.family is Family.NAME and not planned.proxy.disabled:
+        if name and not planned.proxy.disabled:
             wishes.setdefault(name, []).append(wish_of(index, target))
     return [(known[name], found) for name, found in wishes.items()]
 
@@ -33,7 +33,7 @@ def wish_of(index: int, target: Target) -> Wish:
     ipv4 = settings.resolve_prefer == "ipv4"
     return Wish(
         index,
-        own.host,
+        own.host if own.family is Family.NAME else "",
         service=is_service(own, settings),
         prefer=Kind.A if ipv4 else Kind.AAAA,
         networks=tuple(ipaddress.ip_network(text) for text in settings.resolve_net),

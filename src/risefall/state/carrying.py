@@ -52,7 +52,7 @@ def _carry_admin(old: ServerState, new: ServerState) -> None:
 def _carry_address(old: ServerState, new: ServerState, *, follows: bool) -> None:
     if follows and old.moved & Moved.NAME and old.fqdn and new.fqdn:
         new.fqdn = old.fqdn
-    if follows and new.srv_record == old.srv_record and (new.srv_record or new.fqdn == old.fqdn):
+    if follows and new.srv_record == old.srv_record and (new.srv_record or (new.fqdn and new.fqdn == old.fqdn)):
         bits = Admin.RMAINT | Admin.HMAINT
         new.admin = new.admin & ~bits | old.admin & bits
         new.address, new.fqdn = old.address, old.fqdn
@@ -68,7 +68,7 @@ def _carry_address(old: ServerState, new: ServerState, *, follows: bool) -> None
         new.agent_addr, new.agent_port = old.agent_addr, old.agent_port
         new.pins = new.pins.without_port(AGENT)
     if old.moved & Moved.SSL and new.ssl_ready:
-        new.ssl = old.ssl
+        new.ssl, new.ssl_refused = old.ssl, False
 
 
 def _carry_check(old: CheckState | None, new: CheckState | None, *, counted: bool) -> None:

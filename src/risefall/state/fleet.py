@@ -34,7 +34,8 @@ WEIGHT_MAX = 256
 class Fleet:
     """Proxies and servers, in configuration order. `starting`: servers whose slowstart wants `warm`, about once a second.
 
-    vacant: places of servers that are gone, for others to come.
+    vacant: places of servers that are gone, for others to come. limits: those of the process that commands have set, by
+    their names in `show info`; there is no traffic that they would hold back.
     """
 
     def __init__(self, proxies: list[ProxyState], servers: list[ServerState], dialect: Dialect, now_ms: int) -> None:
@@ -43,6 +44,7 @@ class Fleet:
         self.dialect = dialect
         self.starting: set[int] = set()
         self.vacant: list[int] = []
+        self.limits: dict[str, int] = {}
         for proxy in proxies:
             proxy.active = proxy.backup_active = proxy.active_weight = proxy.backup_weight = 0
             proxy.changed_ms = proxy.changed_ms or now_ms
@@ -92,12 +94,13 @@ class Fleet:
     def result(self, index: int, which: int, result: CheckResult, now_ms: int, *, logged: bool = True) -> Effects:
         """One result of one check; C has moved its counter already.
 
-        logged: False for a record that was read because its event was lost: no result line, but the state still moves.
+        logged: False for a record that was read because its event was lost: no result line, but the state still moves. A health
+        check that was under way when it was paused or switched off counts all the same; an agent's does not (run on 2.6.12).
         """
         work = Work(self, now_ms)
         server = self.servers[index]
         check = server.agent if which == AGENT else server.health
-        if check is None or not check.enabled or check.paused or _older(result.epoch, check.epoch):
+        if check is None or (which == AGENT and not check.enabled) or _older(result.epoch, check.epoch):
             return work.effects
         work.keep(index)
         if which == AGENT:
@@ -264,7 +267,9 @@ class Fleet:
         if server.health is None:
             server.idle_health = server.idle_health if was_down else 0
         else:
-            work.force(index, HEALTH, health=0, paused=server.health.enabled or None)
+            # A check that is switched off keeps its counter where the server was DOWN already (run on 2.6.12).
+            enabled = server.health.enabled
+            work.force(index, HEALTH, health=0 if enabled or not was_down else None, paused=enabled or None)
         if not was_down:
             _stamp(work, server)
             server.downs += 1
@@ -278,9 +283,9 @@ class Fleet:
         """UP at once, before any check, unless agent, tracked server or init-state stand against it (trap 29)."""
         server = self.servers[index]
         server.held_weight = -1
-        if (check := server.health) is not None:
-            # A check that is switched off keeps its counter; C need not know more than that the pause is over.
-            health = first_health(self.init_state(server), check.rise, check.fall) if check.enabled else None
+        if (check := server.health) is not None and check.enabled:
+            # One that is switched off keeps its counter and its pause, also when it is switched on later (run on 2.6.12).
+            health = first_health(self.init_state(server), check.rise, check.fall)
             work.force(index, HEALTH, health=health, paused=False)
         tracked = self.servers[server.tracks].op if server.tracks >= 0 else Op.RUNNING
         op = Op.STOPPED

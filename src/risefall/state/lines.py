@@ -89,10 +89,13 @@ def counts(who: Subject) -> str:
 
 
 def state_line(who: Subject, why: str, *, was_leaving: bool) -> LogLine:
-    """The server has entered its operational state. was_leaving: it was STOPPING or draining before (trap 34)."""
+    """The server has entered its operational state. was_leaving: it was STOPPING or draining before (trap 34).
+
+    What has a reason of its own, such as a command, names no parent (run on 2.6.12).
+    """
     op = who.server.op
     level = ALERT if op is Op.STOPPED and not was_leaving else NOTICE
-    return who.says(level, f"is {ENTERED[op]}{why}{who.via}{counts(who)}")
+    return who.says(level, f"is {ENTERED[op]}{why or who.via}{counts(who)}")
 
 
 def enters_maintenance(who: Subject, cause: str, *, was_down: bool, was_leaving: bool) -> LogLine:

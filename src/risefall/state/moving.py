@@ -73,7 +73,7 @@ def rename(fleet: Fleet, index: int, name: str) -> str:
         raise Refused(f"could not update {who} FQDN {CLI}")
     old, server.fqdn = server.fqdn, name
     server.moved |= Moved.NAME
-    return f"{who} changed its FQDN from {old} to {name} {CLI}"
+    return f"{who} changed its FQDN from {old or '(null)'} to {name} {CLI}"
 
 
 def ready(fleet: Fleet, work: Work, index: int, *, said: bool) -> None:

@@ -110,8 +110,10 @@ class Resolving:
         for wish in wishes:
             if wish.service:
                 groups.setdefault((fleet.servers[wish.server].proxy, wish.name.lower()), []).append(wish.server)
-            else:  # a command may have given it another name, before a reload
-                self._link(wish.server, fleet.servers[wish.server].fqdn or wish.name, now_ms)
+            elif (
+                name := fleet.servers[wish.server].fqdn or wish.name
+            ):  # a command may have given it another one before a reload
+                self._link(wish.server, name, now_ms)
         for members in groups.values():
             name = self._wishes[members[0]].name
             one = self._resolution(name, Kind.SRV, now_ms)

@@ -124,7 +124,7 @@ class ServerState(msgspec.Struct):
     name is unresolved. tracks: index of the server it tracks, or -1; trackers: indices that track this one.
     weights: iweight of the file, uweight set last. changed_ms: when op or admin changed last.
     down_ms: time spent DOWN in earlier spells. init_state: word of the file, "" for none.
-    ssl_ready: its line has TLS settings, so that `ssl` can be switched.
+    ssl_ready: its line has TLS settings, so that `ssl` can be switched; ssl_refused: it says `no-ssl`, which is shown until then.
     watch: what `observe` and `on-error` ask for, and how it stands.
     needed: another line of the file speaks of it, so it cannot be deleted.
     dynamic: the runtime API has added it. gone: it has been deleted.
@@ -164,6 +164,7 @@ class ServerState(msgspec.Struct):
     agent_port: int = 0
     mapped_ports: bool = False
     ssl_ready: bool = False
+    ssl_refused: bool = False
     pins: Pins = NO_PINS
     watch: Watch | None = None
     needed: bool = False
@@ -185,6 +186,7 @@ class ProxyState(msgspec.Struct):
     otherwise. active, backup_active: usable
     servers of each kind (spec §8.3); active_weight, backup_weight: the sums of their effective weights.
     static: the balance algorithm takes weights 0% and 100% only. front_paused, front_stopped: what commands made of it.
+    front_limit: `maxconn` of its frontend, None where HAProxy would compute one; fullconn: of its backend, 0 likewise.
     """
 
     name: str
@@ -210,6 +212,8 @@ class ProxyState(msgspec.Struct):
     front_paused: bool = False
     front_stopped: bool = False
     members: list[int] | None = None
+    front_limit: int | None = None
+    fullconn: int = 0
 
     @property
     def own(self) -> Sequence[int]:

@@ -271,7 +271,7 @@ def _apply_addresses(server: ServerState, row: Row, wanted: Wanted) -> str:
     if server.fqdn and (address := numeric(row["srv_addr"])):
         server.address = address
     if server.ssl_ready and (use := leading(row.get("srv_use_ssl", ""))) is not None:
-        server.ssl = use != 0
+        server.ssl, server.ssl_refused = use != 0, use < 0
     for which, name in ((HEALTH, "check"), (AGENT, "agent")):
         if wrong := _send(server, which, row.get(f"srv_{name}_addr", "-"), row.get(f"srv_{name}_port", "0")):
             return wrong

@@ -51,7 +51,7 @@ def set_ssl(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
         raise Refused("'set server <srv> ssl' cannot be set.  default-server should define ssl settings")
     if word not in ("on", "off"):
         raise Refused("'set server <srv> ssl' expects 'on' or 'off'.")
-    server.ssl = word == "on"
+    server.ssl, server.ssl_refused = word == "on", False
     server.moved |= Moved.SSL
     return work.finish()
 

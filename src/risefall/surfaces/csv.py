@@ -1,7 +1,7 @@
 """`show stat`: frontends, servers and backends as CSV, typed lines or JSON.
 
-risefall carries no traffic, so its columns are 0 where HAProxy counts traffic, and `slim` of frontends and backends and
-`hanafail` stay empty. What a checker knows is in the columns as HAProxy has it, so that its clients can read on.
+risefall carries no traffic, so its columns are 0 where HAProxy counts traffic, and `slim` of frontends and backends is
+empty where HAProxy computes it from its descriptors. What a checker knows is in the columns as HAProxy has it, so that its clients can read on.
 Source: spec/haproxy-checks.md §7.2-7.4, traps 46-48.
 """
 
@@ -209,6 +209,7 @@ class Table:
 
     def _frontend(self, proxy: ProxyState) -> Cells:
         cells = self._start("F", proxy, "FRONTEND", 0, 0)
+        cells[AT["slim"]] = None if proxy.front_limit is None else str(proxy.front_limit)
         cells[AT["status"]] = "STOP" if proxy.front_stopped else "PAUSED" if proxy.front_paused else "OPEN"
         return cells
 
@@ -220,6 +221,7 @@ class Table:
         if query.up or query.no_maint:
             status += f" ({sum(server.op != Op.STOPPED for server in own)}/{len(own)})"
         cells = self._start("B", proxy, "BACKEND", 0, 1)
+        cells[AT["slim"]] = str(proxy.fullconn) if proxy.fullconn else None
         cells[AT["status"]] = status
         cells[AT["weight"]] = str(weight)
         cells[AT["act"]] = str(proxy.active)
@@ -236,13 +238,16 @@ class Table:
         return cells
 
     def _user_weight(self, proxy: ProxyState) -> int:
-        """Sum over the usable servers of the kind that serves: backups only while no active one does."""
+        """Sum over the usable servers of the kind that serves: backups only while no active one does, and of them the first
+        one alone without `option allbackups`.
+        """
         fleet = self._fleet
-        return sum(
+        serving = [
             fleet.servers[index].uweight
             for index in proxy.own
             if fleet.servers[index].backup == (not proxy.active) and fleet.usable(index)
-        )
+        ]
+        return sum(serving if proxy.active or proxy.allbackups else serving[:1])
 
     def made(self, index: int, proxy: ProxyState, health: Record | None, agent: Record | None) -> Cells:
         """A server's row from nothing. health, agent: what the engine has of its checks."""

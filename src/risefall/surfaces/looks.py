@@ -14,7 +14,7 @@ from risefall.state.fleet import Fleet
 from risefall.surfaces.calls import Api, Call, Level, Reply, command, refuse, says
 from risefall.surfaces.csv import BadQuery, parse_query, stat_pieces
 from risefall.surfaces.info import show_info
-from risefall.surfaces.resolvers import NoResolvers, show_resolvers
+from risefall.surfaces.resolvers import NoResolvers, show_resolver_stat, show_resolvers
 from risefall.surfaces.schema import show_schema
 from risefall.surfaces.servers_state import NoBackend, conn_pieces, state_pieces
 
@@ -23,7 +23,7 @@ def _show_stat(api: Api, call: Call) -> Reply:
     words = call.words
     if call.word(0) == "domain":
         if call.word(1) == "resolvers":
-            return Reply()
+            return Reply(show_resolver_stat(api.resolvers(), words[2:]))
         if call.word(1) != "proxy":
             return refuse("Invalid statistics domain.")
         words = words[2:]
@@ -49,7 +49,7 @@ def _show_servers_conn(api: Api, call: Call) -> Reply:
 
 
 def _show_info(api: Api, call: Call) -> Reply:
-    return Reply(show_info(api.fleet.dialect, api.info(), call.words))
+    return Reply(show_info(api.fleet.dialect, {**api.info(), **api.fleet.limits}, call.words))
 
 
 def _show_backend(api: Api, call: Call) -> Reply:

@@ -1,14 +1,17 @@
-"""`show resolvers [<id>]`: what was asked of each name server, and what came of it.
+"""`show resolvers [<id>]`, `show stat domain resolvers`: what was asked of each name server, and what came of it.
 
 Source: run on 2.6.12. Differs: the section `default`, which is there unasked, is shown where servers use it.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
+
+from risefall.surfaces.columns import Format, tag_words
 
 COUNTERS = (
     "sent", "snd_error", "valid", "update", "cname", "cname_error", "any_err", "nx", "timeout", "refused", "other",
@@ -39,3 +42,58 @@ def show_resolvers(tallies: Iterable[Tally], wanted: str = "") -> str:
             lines.append(f" nameserver {name}:\n")
             lines.extend(f"  {f'{counter}:':<12} {counts[counter]}\n" for counter in COUNTERS)
     return "".join(lines)
+
+
+# --- the same as a table -------------------------------------------------------------------------------------
+
+SHOWN = {"snd_error": "send_error"}
+"""Names of counters that the table spells otherwise."""
+
+TEXTS = {"cname": "CNAME", "cname_error": "CNAME error", "any_err": "Any errors", "nx": "NX"}
+"""Descriptions that are not the name itself."""
+
+COLUMNS = (
+    ("id", "CGP", "str", "ID"),
+    ("pid", "CGP", "str", "Parent ID"),
+    *(
+        (name, "MGP", "u64", TEXTS.get(name, name.replace("_", " ").capitalize()))
+        for name in (SHOWN.get(counter, counter) for counter in COUNTERS)
+    ),
+)
+"""Name, tag, type and description of each column."""
+
+
+def show_resolver_stat(tallies: Iterable[Tally], words: Sequence[str] = ()) -> str:
+    """The reply to `show stat domain resolvers`, a row a name server. words: `typed`, `json`, `desc`; others are passed over."""
+    rows = [
+        (name, tally.name, *(counts[counter] for counter in COUNTERS))
+        for tally in tallies
+        for name, counts in tally.nameservers.items()
+    ]
+    form = Format.CSV
+    for word in words:
+        form = {"typed": Format.TYPED, "json": Format.JSON}.get(word, form)
+    match form:
+        case Format.CSV:
+            head = "# " + "".join(f"{column[0]}," for column in COLUMNS)
+            return "".join(f"{line}\n" for line in (head, *("".join(f"{value}," for value in row) for row in rows)))
+        case Format.TYPED:
+            described = "desc" in words
+            return "".join(
+                f"N.{position}.{name}:{tag}:{kind}:{value}" + (f':"{text}"\n' if described else "\n")
+                for row in rows
+                for position, ((name, tag, kind, text), value) in enumerate(zip(COLUMNS, row, strict=True))
+            )
+        case Format.JSON:
+            return json.dumps([_objects(row) for row in rows], separators=(",", ":")) + "\n"
+
+
+def _objects(row: Sequence[object]) -> list[dict[str, object]]:
+    return [
+        {
+            "field": {"pos": position, "name": name},
+            "tags": tag_words(tag),
+            "value": {"type": kind, "value": value},
+        }
+        for position, ((name, tag, kind, _), value) in enumerate(zip(COLUMNS, row, strict=True))
+    ]

@@ -71,7 +71,7 @@ def _lines(fleet: Fleet, record: RecordOf, now_ms: int, backend: str) -> Iterato
                 f"{server.op:d} {server.admin:d} {server.uweight} {server.iweight} "
                 f"{max(0, now_ms - server.changed_ms) // 1000} {status:d} {verdict:d} {health} {bits} "
                 f"{_agent_bits(index, server, record)} {proxy.forced_id:d} {server.forced_id:d} {server.fqdn or '-'} "
-                f"{server.port} {server.srv_record or '-'} {server.ssl:d} {server.check_port} {server.check_addr or '-'} "
+                f"{server.port} {server.srv_record or '-'} {-1 if server.ssl_refused else int(server.ssl)} {server.check_port} {server.check_addr or '-'} "
                 f"{server.agent_addr or '-'} {server.agent_port}\n"
             )
 

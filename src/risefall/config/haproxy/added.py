@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.keywords import SERVER_WORDS
-from risefall.config.haproxy.model import Line, Proxy, Server, ServerSettings
+from risefall.config.haproxy.model import CheckKind, Line, Proxy, Server, ServerSettings
 from risefall.config.haproxy.reader import has_port
 from risefall.config.haproxy.servers import FLAGS, PLAIN, ServerReader, check_name
 from risefall.config.text import Wrong
@@ -45,6 +45,7 @@ NO_CA = (
     "'ssl-server-verify none' in the global section to disable server-side verifications by default."
 )
 PLACE = "the runtime API"
+MUXES = ("none", "h1", "h2", "fcgi")
 
 
 class NotAdded(Exception):
@@ -138,6 +139,16 @@ def _judge(proxy: Proxy, server: Server, settings: ServerSettings, verify: str) 
         raise NotAdded("unable to enable checks and tracking at the same time!")
     tls = settings.ssl or settings.check_ssl
     words = dict(settings.tls)
+    for word, mux in (("proto", settings.proto), ("check-proto", settings.check_proto)):
+        if mux and mux not in MUXES:
+            raise NotAdded(f"'{word}' :  unknown MUX protocol '{mux}'.")
+    if settings.proto and proxy.mode != "http":
+        raise NotAdded("MUX protocol is not usable for server.")
+    if settings.check_proto not in ("", "none") and proxy.checks.kind is not CheckKind.HTTP:
+        raise NotAdded(
+            f"config: backend '{proxy.name}': server '{server.name}' uses an incompatible MUX protocol for the selected "
+            "check type"
+        )
     if tls and verify == "required" and words.get("verify") != "none" and "ca-file" not in words:
         raise NotAdded(NO_CA)
     if settings.check and not has_port(server, proxy.checks):

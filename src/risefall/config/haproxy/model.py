@@ -300,6 +300,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     resolve_ignore_weight: bool = False
     source: Source | None = None
     ssl: bool = False
+    ssl_taken: bool | None = None
+    """`no-ssl` was said last: True where `ssl` stood before it, so that a command may bring it back."""
     check_ssl: bool | None = None
     check_sni: str = ""
     check_alpn: str = ""

@@ -200,6 +200,8 @@ class ServerReader:
             word = words[at]
             if word in FLAGS:
                 name, value = FLAGS[word]
+                if name == "ssl":
+                    fields["ssl_taken"] = None if value else bool(fields.get("ssl") or fields.get("ssl_taken"))
                 fields[name] = value
                 at += 1
                 continue
