@@ -25,7 +25,7 @@ while True:
 
 
 H2_SERVER = """
-import socket, sys
+import contextlib, socket, sys
 import h2.config, h2.connection, h2.events
 listener = socket.create_server(("127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)
@@ -34,11 +34,12 @@ while True:
     with client:
         server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, validate_inbound_headers=False))
         server.initiate_connection()
-        while data := client.recv(65536):
-            for event in server.receive_data(data):
-                if isinstance(event, h2.events.StreamEnded):
-                    server.send_headers(event.stream_id, [(":status", sys.argv[1] + peer[-1])], end_stream=True)
-            client.sendall(server.data_to_send())
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(65536):
+                for event in server.receive_data(data):
+                    if isinstance(event, h2.events.StreamEnded):
+                        server.send_headers(event.stream_id, [(":status", sys.argv[1] + peer[-1])], end_stream=True)
+                client.sendall(server.data_to_send())
 """
 """Its status ends as the address of who asks."""
 
