@@ -61,8 +61,25 @@ static bool arithmetic(const struct sample_run *run, const rf_op *op, struct val
     return true;
 }
 
+/* What HAProxy makes of a header's or a cookie's number: 32 bits that wrap, and up to the first character behind `9` whatever
+ * stands ahead of `0` counts, too. */
+static int64_t loose_number(const uint8_t *at, uint32_t len)
+{
+    const bool minus = len > 0 && *at == '-';
+    uint32_t number = 0;
+    for (uint32_t i = minus; i < len; i++) {
+        const int32_t digit = (int8_t)at[i] - '0';
+        if (digit > 9)
+            break;
+        number = number * 10 + (uint32_t)(minus ? -digit : digit);
+    }
+    return (int32_t)number;
+}
+
 static bool unary(const rf_op *op, struct value *value)
 {
+    if (op->code == RF_CONV_INT && op->number == 1 && value->kind == VALUE_TEXT)
+        *value = (struct value){.kind = VALUE_INT, .number = loose_number(value->bytes, value->len)};
     if (!cast_int(value))
         return false;
     const int64_t n = value->number;
@@ -385,6 +402,26 @@ static bool apply(struct sample_run *run, const rf_op *op, struct value *value, 
     case RF_CONV_XXH64:
     case RF_CONV_XXH3:
         return seeded_hash(value, op, number);
+    case RF_CONV_MAP:
+        return map(run, op, value);
+    case RF_CONV_FIX_VALID:
+        return fix_valid(value);
+    case RF_CONV_FIX_TAG:
+        return fix_tag(op, value, number);
+    case RF_CONV_MQTT_VALID:
+        return mqtt_valid(value);
+    case RF_CONV_MQTT_FIELD:
+        return mqtt_field(run, op, value, number);
+    case RF_CONV_JWT_PART:
+        return jwt_part(run, op, value);
+    case RF_CONV_JWT_VERIFY:
+        return jwt_verify(run, op, value);
+    case RF_CONV_AES_GCM:
+        return aes_gcm(run, op, value);
+    case RF_CONV_PARAM:
+        return parameter(run, op, value);
+    case RF_CONV_FORWARDED:
+        return forwarded(run, op, value);
     case RF_CONV_DIGEST:
     case RF_CONV_HMAC:
     case RF_CONV_SAME:
@@ -403,7 +440,11 @@ static bool apply(struct sample_run *run, const rf_op *op, struct value *value, 
             !variables_may_set(run->variables, (uint32_t)op->number, (uint32_t)op->number2, value))
             return false;
         keep_aside(run, value);
-        variables_set(run->variables, (uint32_t)op->number, value);
+        if (op->text.len > 0) {
+            const struct value other = {.kind = VALUE_BIN, .bytes = program_at(run->program, op->text), .len = op->text.len};
+            variables_set(run->variables, (uint32_t)op->number, &other);
+        } else
+            variables_set(run->variables, (uint32_t)op->number, value);
         return true;
     case RF_CONV_UNSET_VAR:
         if (op->number == RF_VARIABLE_NONE)

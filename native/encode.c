@@ -361,6 +361,18 @@ static bool substitute(struct sample_run *run, const rf_op *op, struct value *va
     return finish(value, VALUE_TEXT, &out);
 }
 
+bool fill_groups(struct sample_run *run, const struct regex *regex, const uint8_t *text, uint32_t len, struct value *value)
+{
+    struct regex_span groups[REGEX_GROUPS_MAX];
+    struct out out;
+    const int found = regex_find(regex, value->bytes, value->len, false, groups);
+    if (found <= 0)
+        return false;
+    begin(run, value, &out);
+    put_replacement(&out, text, len, value->bytes, groups, found);
+    return finish(value, VALUE_TEXT, &out);
+}
+
 bool encode(struct sample_run *run, const rf_op *op, struct value *value)
 {
     uint8_t number[8];

@@ -58,6 +58,7 @@ struct rf_program {
     int32_t holders; /* atomic */
     bool tells_facts;   /* some operation reads what commands set, or the site */
     bool reads_body;    /* some operation reads the body of a reply */
+    bool reads_ends;    /* some operation reads the addresses of the connection */
     bool needs_tls;     /* some connect asks for TLS by itself */
     uint32_t sends;     /* send rules: behind one alone nothing can wait for an ACK */
     struct compiled *rules;

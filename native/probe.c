@@ -338,7 +338,7 @@ static void want_connect(rf_probe *probe, rf_want *out)
     out->close = probe->close;
     out->port = rule->port ? rule->port : probe->aim->port;
     out->how = (layers != 0 || ack_may_wait(probe, linger) ? RF_HOW_QUIET_ACK : 0) | (linger ? RF_HOW_FRESH_SOCKET : 0) |
-               (layers & RF_LAYER_PROXY_V1 ? RF_HOW_TELL_ADDRESSES : 0);
+               (layers & RF_LAYER_PROXY_V1 || probe->program->reads_ends ? RF_HOW_TELL_ADDRESSES : 0);
     if (layers & RF_LAYER_SOCKS4 || rule->address.len > 0 || rule->format.len > 0)
         aim_connect(probe, rule, layers, out);
 }
@@ -479,6 +479,13 @@ void rf_probe_tls_failed(rf_probe *probe, const char *text, uint64_t now_ns)
     RF_ASSERT(probe->state != PROBE_DONE && probe->state != PROBE_IDLE);
     probe->now_ns = now_ns;
     probe_broke(probe, RF_L6RSP, text, now_ns);
+}
+
+void rf_probe_socks_failed(rf_probe *probe, const char *text, uint64_t now_ns)
+{
+    RF_ASSERT(probe->state != PROBE_DONE && probe->state != PROBE_IDLE);
+    probe->now_ns = now_ns;
+    probe_broke(probe, RF_SOCKERR, text, now_ns);
 }
 
 /* What went wrong while a layer was at work, before the rules had the connection. Only TLS counts as layer 6 (run on 2.6). */

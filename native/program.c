@@ -161,6 +161,7 @@ static bool check_all(rf_program *program, const rf_rule *rules)
     for (uint32_t i = 0; i < program->ops_len; i++) {
         program->tells_facts |= sample_reads_facts(&program->ops[i]);
         program->reads_body |= sample_reads_body(&program->ops[i]);
+        program->reads_ends |= sample_reads_ends(&program->ops[i]);
     }
     for (uint32_t i = 0; i < program->rules_len; i++) {
         program->rules[i].rule = rules[i];

@@ -89,7 +89,8 @@ enum {
                             * number2: also when they give nothing */
 };
 /* Number of RF_OP_EMIT, or-ed. DASH: `-` for nothing. HEX: a number in as many hexadecimal digits, or more. */
-enum { RF_EMIT_QUOTE = 1, RF_EMIT_ESCAPE = 2, RF_EMIT_DASH = 4, RF_EMIT_HEX2 = 8, RF_EMIT_HEX4 = 16 };
+enum { RF_EMIT_QUOTE = 1, RF_EMIT_ESCAPE = 2, RF_EMIT_DASH = 4, RF_EMIT_HEX2 = 8, RF_EMIT_HEX4 = 16,
+       RF_EMIT_SLASH = 32 }; /* SLASH: `/` where there is nothing */
 /* Fetches: each begins an expression. */
 enum {
     RF_FETCH_TEXT = 100,       /* text */
@@ -123,7 +124,10 @@ enum {
     RF_FETCH_COOKIE_CNT = 128, /* the same */
     RF_FETCH_HDRS_BIN = 129,
     RF_FETCH_HDR_IP = 130,     /* as HDR, undefined where it is no address */
-    RF_FETCH_LAST = 130
+    RF_FETCH_END = 131,        /* number: RF_END_ of the connection; undefined without one */
+    RF_FETCH_TLS = 132,        /* number: RF_TLS_ of the connection */
+    RF_FETCH_HTTP_MAJOR = 133,
+    RF_FETCH_LAST = 133
 };
 enum { RF_VARIABLE_NONE = 0x7fffffff }; /* one that is never set */
 enum { RF_UNIT_S = 0, RF_UNIT_MS = 1, RF_UNIT_US = 2 };
@@ -144,7 +148,7 @@ enum {
     RF_CONV_BOOL = 211,
     RF_CONV_ODD = 212,
     RF_CONV_EVEN = 213,
-    RF_CONV_INT = 214, /* only the cast */
+    RF_CONV_INT = 214, /* only the cast; number 1: as HAProxy reads numbers of headers and cookies, see loose_number() */
     RF_CONV_TEXT = 215,
     RF_CONV_LOWER = 216,
     RF_CONV_UPPER = 217,
@@ -178,7 +182,7 @@ enum {
     RF_CONV_LTIME = 246,    /* text: strftime's format, number: offset */
     RF_CONV_UTIME = 247,
     RF_CONV_HTTP_DATE = 248, /* number: offset, number2: RF_UNIT_ */
-    RF_CONV_SET_VAR = 249,  /* number: of the variable, number2: RF_IF_; undefined where one does not hold */
+    RF_CONV_SET_VAR = 249,  /* number: of the variable, number2: RF_IF_; undefined where one does not hold; text: what is kept instead */
     RF_CONV_UNSET_VAR = 250,
     RF_CONV_HOST_ONLY = 251,
     RF_CONV_PORT_ONLY = 252,
@@ -200,11 +204,38 @@ enum {
     RF_CONV_LOOK_UP = 268, /* the number its text has in the number-th text of the site: lines of a number, a blank, a name */
     RF_CONV_LANGUAGE = 269, /* text: languages, each ends with `;`; other: where none fits */
     RF_CONV_PROTOBUF = 270, /* text: path, 4 bytes a field, lowest first; number: RF_PB_; number2 1: behind gRPC's framing */
-    RF_CONV_LAST = 270
+    RF_CONV_MAP = 271,      /* number: RF_MAP_ of the key, number2: of what it gives; text: the table, see maps.c; other: where none fits */
+    RF_CONV_FIX_VALID = 272,
+    RF_CONV_FIX_TAG = 273,  /* number: of the tag */
+    RF_CONV_MQTT_VALID = 274,
+    RF_CONV_MQTT_FIELD = 275, /* number: RF_MQTT_ packet, number2: property, or from RF_MQTT_FLAGS on what else it has */
+    RF_CONV_JWT_PART = 276, /* number 0: header, 1: payload */
+    RF_CONV_JWT_VERIFY = 277, /* algorithm: text, or the number-th variable; key: other, or the number2-th; -1: no variable */
+    RF_CONV_AES_GCM = 278,  /* number: bits; text: nonce, key, tag in turn: one byte 0 and a length of 4, or 1 and a variable's number */
+    RF_CONV_PARAM = 279,    /* text: name, other: between parameters */
+    RF_CONV_FORWARDED = 280, /* number: RF_FORWARDED_ */
+    RF_CONV_LAST = 280
 };
 enum { RF_INSTEAD_INT = 0, RF_INSTEAD_BOOL = 1, RF_INSTEAD_NOTHING = 2 };
 enum { RF_PB_RAW = 0, RF_PB_INT = 1, RF_PB_INT32 = 2, RF_PB_ZIGZAG = 3, RF_PB_FIXED32 = 4, RF_PB_SFIXED32 = 5,
        RF_PB_FLOAT = 6, RF_PB_FIXED64 = 7, RF_PB_DOUBLE = 8 };
+/* How a map compares, and what it gives; OTHERWISE: something also where nothing fits. */
+enum { RF_MAP_EQUAL = 0, RF_MAP_BEGIN = 1, RF_MAP_END = 2, RF_MAP_WITHIN = 3, RF_MAP_DIRECTORY = 4, RF_MAP_DOMAIN = 5,
+       RF_MAP_NUMBER = 6, RF_MAP_ADDRESS = 7, RF_MAP_REGEX = 8, RF_MAP_REGEX_FILL = 9 };
+enum { RF_MAP_TEXT = 0, RF_MAP_INT = 1, RF_MAP_IP = 2, RF_MAP_OTHERWISE = 4 };
+/* Of a Forwarded header (RFC 7239): its fields, whether it is one, and of one node in it. */
+enum { RF_FORWARDED_PROTO = 0, RF_FORWARDED_HOST = 1, RF_FORWARDED_BY = 2, RF_FORWARDED_FOR = 3, RF_FORWARDED_VALID = 4,
+       RF_FORWARDED_NODE_NAME = 5, RF_FORWARDED_NODE_PORT = 6, RF_FORWARDED_FIRST = RF_FORWARDED_PROTO,
+       RF_FORWARDED_LAST = RF_FORWARDED_NODE_PORT };
+/* Ends of a connection; what there is to know of its TLS, the first ten in the order of the TLS module's own. */
+enum { RF_END_SRC = 0, RF_END_DST = 1, RF_END_SRC_PORT = 2, RF_END_DST_PORT = 3 };
+enum { RF_TLS_ALPN = 0, RF_TLS_CIPHER = 1, RF_TLS_PROTOCOL = 2, RF_TLS_SESSION_ID = 3, RF_TLS_MASTER_KEY = 4, RF_TLS_CLIENT_RANDOM = 5,
+       RF_TLS_SERVER_RANDOM = 6, RF_TLS_UNIQUE_ID = 7, RF_TLS_KEY_BITS = 8, RF_TLS_USED_BITS = 9, RF_TLS_THERE = 10, RF_TLS_RESUMED = 11,
+       RF_TLS_ERROR = 12, RF_TLS_LAST = 12 };
+/* What MQTT packets have besides numbered properties. */
+enum { RF_MQTT_CONNECT = 1, RF_MQTT_CONNACK = 2, RF_MQTT_OTHER = 3 };
+enum { RF_MQTT_FLAGS = 256, RF_MQTT_REASON, RF_MQTT_VERSION, RF_MQTT_PROTOCOL, RF_MQTT_CLIENT, RF_MQTT_WILL_TOPIC, RF_MQTT_WILL_PAYLOAD,
+       RF_MQTT_USER, RF_MQTT_PASSWORD, RF_MQTT_KEEPALIVE, RF_MQTT_LAST = RF_MQTT_KEEPALIVE };
 /* One format evaluated by itself, for tests and fuzzing. */
 typedef struct {
     const rf_op *ops;
@@ -459,6 +490,10 @@ void rf_probe_failed(rf_probe *probe, int32_t where, int32_t error, uint64_t now
 void rf_probe_tls_begins(rf_probe *probe);
 /* It could not: text as HAProxy words it ("SSL handshake failure"). */
 void rf_probe_tls_failed(rf_probe *probe, const char *text, uint64_t now_ns);
+/* The same of SOCKS4: a SOCKERR. */
+void rf_probe_socks_failed(rf_probe *probe, const char *text, uint64_t now_ns);
+/* A stream socket, not blocking, in the namespace of a descriptor (as root): RF_INET or RF_INET6. A negative errno: why not. */
+int32_t rf_socket_within(int32_t netns, int32_t family);
 /* The process ended: exit code 0 to 255, or -1: by a signal. */
 void rf_probe_exited(rf_probe *probe, int32_t code, uint64_t now_ns);
 void rf_probe_time(rf_probe *probe, uint64_t now_ns); /* does nothing before the deadline */

@@ -196,6 +196,14 @@ static struct value fetch_var(const struct sample_run *run, const rf_op *op)
     return op->number2 ? bytes_of(VALUE_TEXT, program_at(run->program, op->text), op->text.len) : NOTHING;
 }
 
+/* HTTP/2 comes as a reply that says 2.0. */
+static struct value fetch_http_major(const struct sample_run *run)
+{
+    if (!(run->program->flags & RF_PROG_HTTP) && run->http == NULL)
+        return NOTHING;
+    return whole(run->http != NULL && run->in_len > 5 && run->in[5] == '2' ? 2 : 1);
+}
+
 static struct value fetch(struct sample_run *run, const rf_op *op)
 {
     switch (op->code) {
@@ -229,6 +237,11 @@ static struct value fetch(struct sample_run *run, const rf_op *op)
         return fetch_payload(run, op);
     case RF_FETCH_PAYLOAD_LV:
         return fetch_payload_lv(run, op);
+    case RF_FETCH_END:
+    case RF_FETCH_TLS:
+        return connection_fetch(run, op);
+    case RF_FETCH_HTTP_MAJOR:
+        return fetch_http_major(run);
     case RF_FETCH_LEN:
         return run->http != NULL ? http_fetch(run, op) : whole(run->in_len);
     default:
@@ -302,6 +315,8 @@ static void put_value(struct sample_run *run, struct writer *to, struct value va
     }
     if (!any && (flags & (RF_EMIT_QUOTE | RF_EMIT_DASH)) == RF_EMIT_DASH)
         put(to, "-", 1);
+    if (!any && (flags & RF_EMIT_SLASH))
+        put(to, "/", 1);
     if (flags & RF_EMIT_QUOTE)
         put(to, "\"", 1);
 }

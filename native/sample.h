@@ -9,6 +9,8 @@
 
 #include "internal.h"
 
+struct rf_tls_ops;
+
 enum { VALUE_NONE, VALUE_BOOL, VALUE_INT, VALUE_TEXT, VALUE_BIN, VALUE_IPV4, VALUE_IPV6 };
 struct value {
     int32_t kind;
@@ -27,6 +29,7 @@ struct sample_run {
     const uint8_t *in;            /* what came since the last send or connect */
     uint32_t in_len;
     const struct http_reply *http; /* of an HTTP program with a parsed head, else NULL */
+    const struct layers *layers;   /* of the connection; NULL: there is none */
     const struct facts *facts;    /* NULL: none. Its site text holds the texts that FACT names, see rf_probe_new */
     struct variables *variables;
     uint8_t *scratch;             /* for converted values; two halves, at best of bufsize bytes each */
@@ -101,8 +104,33 @@ uint32_t hash_of(uint32_t code, const uint8_t *bytes, uint32_t len, bool avalanc
 uint32_t xxh32(const uint8_t *bytes, uint32_t len, uint32_t seed);
 uint64_t xxh64(const uint8_t *bytes, uint32_t len, uint64_t seed);
 uint64_t xxh3(const uint8_t *bytes, uint32_t len, uint64_t seed);
+/* encode.c: the text of a replacement with the groups that a regular expression finds in the value; false: it finds none */
+bool fill_groups(struct sample_run *run, const struct regex *regex, const uint8_t *text, uint32_t len, struct value *value);
+/* maps.c: tables are checked, and their patterns told, when a program is made */
+bool map(struct sample_run *run, const rf_op *op, struct value *value);
+const char *map_check(const rf_program *program, const rf_op *op);
+uint32_t map_regexes(const rf_program *program, const rf_op *op); /* how many; 0: its keys are no patterns */
+rf_span map_pattern(const rf_program *program, const rf_op *op, uint32_t entry);
+/* fix.c, mqtt.c: what bytes are of a message */
+enum { MESSAGE_WRONG = -1, MESSAGE_CUT = 0, MESSAGE_WHOLE = 1 };
+bool fix_valid(struct value *value);
+bool fix_tag(const rf_op *op, struct value *value, uint8_t number[8]);
+bool mqtt_valid(struct value *value);
+bool mqtt_field(struct sample_run *run, const rf_op *op, struct value *value, uint8_t number[8]);
+bool mqtt_knows(const rf_op *op);
+/* jwt.c */
+bool jwt_part(struct sample_run *run, const rf_op *op, struct value *value);
+bool jwt_verify(struct sample_run *run, const rf_op *op, struct value *value);
+bool aes_gcm(struct sample_run *run, const rf_op *op, struct value *value);
+const struct rf_tls_ops *transport_tls(void); /* NULL: there is no module for TLS */
+/* params.c */
+bool parameter(struct sample_run *run, const rf_op *op, struct value *value);
+bool forwarded(struct sample_run *run, const rf_op *op, struct value *value);
 /* secrets.c: digests and comparisons; false: undefined */
 bool secret(struct sample_run *run, const rf_op *op, struct value *value);
+/* transport.c: fetches that look at the connection */
+struct value connection_fetch(struct sample_run *run, const rf_op *op);
+bool sample_reads_ends(const rf_op *op);
 /* http_sample.c: fetches that look at a parsed reply */
 struct value http_fetch(struct sample_run *run, const rf_op *op);
 

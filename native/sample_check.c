@@ -24,6 +24,10 @@ static const char *check_fetch(const rf_op *op)
         return "an address of no size";
     if (op->code == RF_FETCH_IPV6 && op->text.len != 16)
         return "an address of no size";
+    if (op->code == RF_FETCH_END && (op->number < RF_END_SRC || op->number > RF_END_DST_PORT))
+        return "an end of no connection";
+    if (op->code == RF_FETCH_TLS && (op->number < RF_TLS_ALPN || op->number > RF_TLS_LAST))
+        return "nothing that TLS knows";
     if (op->code == RF_FETCH_VAR && (op->number < 0 || op->number > UINT32_MAX))
         return "a variable of no number";
     return NULL;
@@ -36,7 +40,7 @@ static bool names_variable(const rf_op *op)
                                 op->code == RF_CONV_ADD_ITEM));
 }
 
-static const char *check_conv(const rf_op *op)
+static const char *check_conv(const rf_program *program, const rf_op *op)
 {
     if (names_variable(op) && (op->number < 0 || op->number > UINT32_MAX))
         return "a variable of no number";
@@ -53,6 +57,18 @@ static const char *check_conv(const rf_op *op)
         return "a fact of no number";
     if (op->code == RF_CONV_PROTOBUF && (op->number < RF_PB_RAW || op->number > RF_PB_DOUBLE || op->text.len < 4 || op->text.len % 4 != 0))
         return "a field of no number";
+    if (op->code == RF_CONV_MAP)
+        return map_check(program, op);
+    if (op->code == RF_CONV_FIX_TAG && (op->number < 1 || op->number > UINT32_MAX))
+        return "a tag of no number";
+    if (op->code == RF_CONV_MQTT_FIELD && !mqtt_knows(op))
+        return "a field of no packet";
+    if (op->code == RF_CONV_JWT_VERIFY && (op->number > UINT32_MAX || op->number2 > UINT32_MAX))
+        return "a variable of no number";
+    if (op->code == RF_CONV_AES_GCM && op->number != 128 && op->number != 192 && op->number != 256)
+        return "a key of no size";
+    if (op->code == RF_CONV_FORWARDED && (op->number < RF_FORWARDED_FIRST || op->number > RF_FORWARDED_LAST))
+        return "no part of a forwarded header";
     if (op->code == RF_CONV_JSON && (op->number < RF_JSON_ASCII || op->number > RF_JSON_UTF8PS))
         return "json of no encoding";
     return NULL;
@@ -67,7 +83,7 @@ const char *sample_check(const rf_program *program, const rf_op *op)
     if (op->code >= RF_FETCH_TEXT && op->code <= RF_FETCH_LAST)
         return check_fetch(op);
     if (op->code >= RF_CONV_ADD && op->code <= RF_CONV_LAST)
-        return check_conv(op);
+        return check_conv(program, op);
     return "unknown operation of a format";
 }
 
@@ -76,20 +92,43 @@ bool sample_reads_facts(const rf_op *op)
     return (op->code >= RF_OP_FACT && op->code <= RF_OP_TOTAL) || op->code == RF_FETCH_FACT || op->code == RF_CONV_LOOK_UP;
 }
 
+bool sample_reads_ends(const rf_op *op)
+{
+    return op->code == RF_FETCH_END;
+}
+
 bool sample_reads_body(const rf_op *op)
 {
     return op->code == RF_FETCH_BODY || op->code == RF_FETCH_BODY_LEN;
 }
 
-static int32_t compile(rf_program *program, rf_op *op)
+static int32_t compile_one(rf_program *program, rf_span pattern, bool caseless)
 {
     char why[200];
-    struct regex *regex = regex_new(program_at(program, op->text), op->text.len, (op->number & RF_REGSUB_CASELESS) != 0, why, sizeof why);
+    struct regex *regex = regex_new(program_at(program, pattern), pattern.len, caseless, why, sizeof why);
     if (regex == NULL)
         return rf_refuse(RF_BAD, 0, "%s", why);
     program->regexes[program->regexes_len++] = regex;
-    op->regex = (int32_t)program->regexes_len;
     return RF_OK;
+}
+
+/* How many regexes an operation has. */
+static uint32_t patterns_of(const rf_program *program, const rf_op *op)
+{
+    return op->code == RF_CONV_REGSUB ? 1 : op->code == RF_CONV_MAP ? map_regexes(program, op) : 0;
+}
+
+/* Those of one operation stand side by side. */
+static int32_t compile(rf_program *program, rf_op *op)
+{
+    const uint32_t patterns = patterns_of(program, op);
+    int32_t result = RF_OK;
+    op->regex = (int32_t)program->regexes_len + 1;
+    for (uint32_t i = 0; i < patterns && result == RF_OK; i++) {
+        const bool caseless = op->code == RF_CONV_REGSUB && (op->number & RF_REGSUB_CASELESS) != 0;
+        result = compile_one(program, op->code == RF_CONV_MAP ? map_pattern(program, op, i) : op->text, caseless);
+    }
+    return result;
 }
 
 /* Checks every operation and compiles the regexes of converters. Whatever comes of it, samples_free() undoes it. */
@@ -101,7 +140,7 @@ int32_t samples_prepare(rf_program *program)
         if (why != NULL)
             return rf_refuse(RF_BAD, 0, "%s", why);
         program->ops[i].regex = 0;
-        regexes += program->ops[i].code == RF_CONV_REGSUB;
+        regexes += patterns_of(program, &program->ops[i]);
     }
     if (regexes == 0)
         return RF_OK;
@@ -110,7 +149,7 @@ int32_t samples_prepare(rf_program *program)
         return rf_refuse(RF_NOMEM, 0, "out of memory");
     int32_t result = RF_OK;
     for (uint32_t i = 0; i < program->ops_len && result == RF_OK; i++) {
-        if (program->ops[i].code == RF_CONV_REGSUB)
+        if (patterns_of(program, &program->ops[i]) > 0)
             result = compile(program, &program->ops[i]);
     }
     return result;

@@ -12,6 +12,7 @@ static struct sample_run run_of(rf_probe *probe)
         .in = probe->in,
         .in_len = probe->in_len,
         .http = (probe->program->flags & RF_PROG_HTTP) && probe->http.head_done ? &probe->http : NULL,
+        .layers = &probe->layers,
         .facts = probe->facts,
         .variables = &probe->variables,
         .scratch = probe->scratch,

@@ -10,10 +10,11 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "internal.h"
+#include "sample.h"
 #include "tls/tls.h"
 
 static const struct rf_tls_ops *tls_ops; /* set once, before any engine runs */
+_Static_assert((int)RF_TLS_ALPN == (int)TLS_FACT_ALPN && (int)RF_TLS_USED_BITS == (int)TLS_FACT_USED_BITS, "one order of facts");
 
 enum { SESSION_MAX = 8192, SOCKS_REPLY = 8 };
 
@@ -24,6 +25,11 @@ int32_t rf_use_tls(const void *functions)
         return rf_refuse(RF_BAD, 0, "the TLS module is of another build: build risefall again");
     tls_ops = ops;
     return RF_OK;
+}
+
+const struct rf_tls_ops *transport_tls(void)
+{
+    return tls_ops;
 }
 
 bool transport_has_tls(void)
@@ -419,4 +425,49 @@ void rf_probe_addresses(rf_probe *probe, const rf_address *local, const rf_addre
 const void *rf_probe_tls(const rf_probe *probe)
 {
     return probe->layers.tls;
+}
+
+/* --- fetches that look at the connection ----------------------------------------------------------------------- */
+
+static struct value end_of(const rf_address *address, bool port)
+{
+    if (address->family != RF_INET && address->family != RF_INET6)
+        return (struct value){.kind = VALUE_NONE};
+    if (port)
+        return (struct value){.kind = VALUE_INT, .number = address->port};
+    const uint8_t *at = address->addr;
+    if (address->family == RF_INET6)
+        return (struct value){.kind = VALUE_IPV6, .bytes = at, .len = 16};
+    return (struct value){.kind = VALUE_IPV4, .number = (int64_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3]};
+}
+
+static struct value tls_value(struct sample_run *run, int64_t which)
+{
+    static const struct value NOTHING = {.kind = VALUE_NONE};
+    struct tls *tls = run->layers != NULL ? run->layers->tls : NULL;
+    const bool text = which <= RF_TLS_PROTOCOL, number = which >= RF_TLS_KEY_BITS;
+    uint32_t max;
+    if (which == RF_TLS_THERE || which == RF_TLS_RESUMED)
+        return (struct value){.kind = VALUE_BOOL, .number = tls != NULL && (which == RF_TLS_THERE || run->layers->resumed)};
+    if (tls == NULL)
+        return NOTHING;
+    if (which == RF_TLS_ERROR) /* one that failed ended the check */
+        return (struct value){.kind = VALUE_INT, .number = 0};
+    uint8_t *room = sample_room(run, &NOTHING, &max);
+    const uint32_t found = tls_ops->fact(tls, (uint32_t)which, room, max);
+    if (found == 0)
+        return NOTHING;
+    if (number)
+        return (struct value){.kind = VALUE_INT, .number = found};
+    return (struct value){.kind = text ? VALUE_TEXT : VALUE_BIN, .bytes = room, .len = found};
+}
+
+struct value connection_fetch(struct sample_run *run, const rf_op *op)
+{
+    if (op->code == RF_FETCH_TLS)
+        return tls_value(run, op->number);
+    if (run->layers == NULL || !run->layers->told_local)
+        return (struct value){.kind = VALUE_NONE};
+    const bool dst = op->number == RF_END_DST || op->number == RF_END_DST_PORT;
+    return end_of(dst ? &run->layers->remote : &run->layers->local, op->number >= RF_END_SRC_PORT);
 }

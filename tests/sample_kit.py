@@ -20,7 +20,9 @@ from risefall.engine.targets import TargetBuilder
 from risefall.state.fleet import Fleet
 from risefall.state.monitor import number_of
 
-RECORDED = Path(__file__).parent / "data" / "samples.jsonl"
+ROOT = Path(__file__).parents[1]
+"""Rows name files from here."""
+RECORDED = ROOT / "tests" / "data" / "samples.jsonl"
 OUT_MAX = 65536
 TCP_REPLY = b"220 \x03 ab cd\r\n~"
 HTTP_REPLY = (
@@ -33,8 +35,22 @@ MORE_REPLY = (
     b"Long: " + b"v" * 300 + b"\r\n\r\nbody"
 )
 HELLO_REPLY = b"\x16\x03\x03\x00\x0e\x02\x00\x00\x0a\x03\x03abcdefgh~"
-HEARD = {"format": b"", "tcp": TCP_REPLY, "http": HTTP_REPLY, "more": MORE_REPLY, "hello": HELLO_REPLY}
-HTTP_KINDS = ("http", "more")
+NUMBERS_REPLY = b"HTTP/1.1 200 OK\r\n" + b"".join(
+    b"Set-Cookie: q%d=%s\r\nv%d: %s\r\n" % (number, text, number, text)
+    for number, text in enumerate(
+        (b'"17"', b'"', b'17"', b'"a', b"x", b"'5'", b"-3", b"+3", b" 4", b'"5', b"007", b"9" * 20, b"-", b"2147483648", b"\xc37")
+    )
+) + b"\r\nbody"  # fmt: skip
+"""Cookies and headers that are hardly numbers."""
+HEARD = {
+    "format": b"",
+    "tcp": TCP_REPLY,
+    "http": HTTP_REPLY,
+    "more": MORE_REPLY,
+    "hello": HELLO_REPLY,
+    "numbers": NUMBERS_REPLY,
+}
+HTTP_KINDS = ("http", "more", "numbers")
 FACTS = {
     "srv_name": b"srv1",
     "srv_id": b"1",

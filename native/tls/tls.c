@@ -7,6 +7,8 @@
  */
 #include "tls.h"
 
+#include "secrets.h"
+
 #include <limits.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -462,6 +464,65 @@ int32_t rf_tls_peer_of(const void *connection, rf_tls_peer *out)
     return 1;
 }
 
+static uint32_t put_text(const char *text, uint8_t *out, uint32_t max)
+{
+    const size_t len = text != NULL ? strlen(text) : 0;
+    if (len > max)
+        return 0;
+    memcpy(out, text != NULL ? text : "", len);
+    return (uint32_t)len;
+}
+
+/* As HAProxy: the other side's Finished, of a session that went on one's own. */
+static uint32_t unique_id(SSL *ssl, uint8_t *out, uint32_t max)
+{
+    uint8_t all[EVP_MAX_MD_SIZE];
+    const bool resumed = SSL_session_reused(ssl) == 1;
+    const size_t len = resumed ? SSL_get_finished(ssl, all, sizeof all) : SSL_get_peer_finished(ssl, all, sizeof all);
+    if (len > max || len > sizeof all)
+        return 0;
+    memcpy(out, all, len);
+    return (uint32_t)len;
+}
+
+static uint32_t tls_fact(struct tls *tls, uint32_t which, uint8_t *out, uint32_t max)
+{
+    SSL *ssl = tls->ssl;
+    const SSL_SESSION *session = SSL_get_session(ssl);
+    const unsigned char *at = NULL;
+    unsigned len = 0;
+    int bits = 0;
+    switch (which) {
+    case TLS_FACT_ALPN:
+        SSL_get0_alpn_selected(ssl, &at, &len);
+        break;
+    case TLS_FACT_SESSION_ID:
+        at = session != NULL ? SSL_SESSION_get_id(session, &len) : NULL;
+        break;
+    case TLS_FACT_CIPHER:
+        return put_text(SSL_get_cipher_name(ssl), out, max);
+    case TLS_FACT_PROTOCOL:
+        return put_text(SSL_get_version(ssl), out, max);
+    case TLS_FACT_MASTER_KEY:
+        return session != NULL ? (uint32_t)SSL_SESSION_get_master_key(session, out, max) : 0;
+    case TLS_FACT_CLIENT_RANDOM:
+        return (uint32_t)SSL_get_client_random(ssl, out, max);
+    case TLS_FACT_SERVER_RANDOM:
+        return (uint32_t)SSL_get_server_random(ssl, out, max);
+    case TLS_FACT_UNIQUE_ID:
+        return unique_id(ssl, out, max);
+    case TLS_FACT_KEY_BITS:
+        (void)SSL_get_cipher_bits(ssl, &bits);
+        return (uint32_t)bits;
+    default:
+        return (uint32_t)SSL_get_cipher_bits(ssl, NULL);
+    }
+    if (at == NULL || len > max)
+        return 0;
+    memcpy(out, at, len);
+    return len;
+}
+
 const void *rf_tls_layer(void)
 {
     static const struct rf_tls_ops OPS = {
@@ -481,6 +542,9 @@ const void *rf_tls_layer(void)
         .resumed = tls_resumed,
         .close = tls_close,
         .end = tls_end,
+        .fact = tls_fact,
+        .verify = tls_verify,
+        .decrypt = tls_decrypt,
     };
     return &OPS;
 }

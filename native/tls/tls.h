@@ -10,7 +10,7 @@
 #include <time.h>
 
 /* cffi: begin */
-enum { RF_TLS_ABI = 1, RF_TLS_WHY_MAX = 256 };
+enum { RF_TLS_ABI = 2, RF_TLS_WHY_MAX = 256 };
 enum { RF_TLS_VERIFY_NONE = 0, RF_TLS_VERIFY_REQUIRED = 1 };
 enum { RF_TLS_NO_TICKETS = 1, RF_TLS_NO_REUSE = 2 };
 
@@ -45,7 +45,10 @@ typedef struct {
 int32_t rf_tls_peer_of(const void *tls, rf_tls_peer *out);
 /* cffi: end */
 
-enum { TLS_OK = 1, TLS_MORE = 0, TLS_FAILED = -1, TLS_END = -2 };
+enum { TLS_OK = 1, TLS_MORE = 0, TLS_FAILED = -1, TLS_END = -2, TLS_NO_KEY = -3 };
+/* What fetches ask of a connection that stands, see `fact`. */
+enum { TLS_FACT_ALPN, TLS_FACT_CIPHER, TLS_FACT_PROTOCOL, TLS_FACT_SESSION_ID, TLS_FACT_MASTER_KEY, TLS_FACT_CLIENT_RANDOM,
+       TLS_FACT_SERVER_RANDOM, TLS_FACT_UNIQUE_ID, TLS_FACT_KEY_BITS, TLS_FACT_USED_BITS };
 
 struct tls; /* one connection; owned from open to end */
 struct rf_tls_ops {
@@ -67,8 +70,17 @@ struct rf_tls_ops {
     const char *(*why)(struct tls *tls);
     uint32_t (*session)(struct tls *tls, uint8_t *out, uint32_t max);     /* a new resumable session, serialised; 0: none (or too big) */
     int32_t (*resumed)(struct tls *tls);                                  /* the handshake went on from a kept session */
+    /* TLS_FACT_ of it as bytes: how many, 0 none; a number of bits is the result itself, out is not written. */
+    uint32_t (*fact)(struct tls *tls, uint32_t which, uint8_t *out, uint32_t max);
     void (*close)(struct tls *tls);                                       /* puts a close_notify into pending */
     void (*end)(struct tls *tls);                                         /* frees it; keeps the session good (marks both directions shut) */
+    /* Without a connection: a signature (RSA, or two numbers of a curve one behind the other) over SHA-2 of so many bits, by a
+     * public key or certificate in PEM: 1 it is sound, 0 not, TLS_NO_KEY. */
+    int32_t (*verify)(uint32_t bits, bool curve, const uint8_t *pem, uint32_t pem_len, const uint8_t *text, uint32_t text_len,
+                      const uint8_t *signature, uint32_t signature_len);
+    /* AES-GCM with a key of so many bits; out has room for len. TLS_OK, or TLS_FAILED: the tag does not fit. */
+    int32_t (*decrypt)(uint32_t bits, const uint8_t *key, const uint8_t *nonce, uint32_t nonce_len, const uint8_t *tag, uint32_t tag_len,
+                       const uint8_t *in, uint32_t len, uint8_t *out);
 };
 
 #endif

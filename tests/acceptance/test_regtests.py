@@ -198,9 +198,15 @@ PRESET_ROWS = [
     ("ldap-check", (14, bytes.fromhex("300c02010161070a010104000400")), ("L7STS", 1, "See RFC: http://tools.ietf.org/html/rfc4511#section-4.1.9")),
     ("ldap-check", (14, b"Not LDAP at all, really"), ("L7RSP", 0, "Not LDAPv3 protocol")),
     ("spop-check", (82, SPOP_HELLO), ("L7OK", 0, "SPOA server is ok")),
+    ("spop-check", (82, bytes(4)), ("L7RSP", 0, "invalid frame received")),
+    ("spop-check", (82, bytes.fromhex("0000000765000000000000")), ("L7RSP", 0, "invalid frame received")),
+    ("spop-check", (82, bytes.fromhex("00000014650000000100000776657273696f6e0803312e30")), ("L7RSP", 0, "unsupported version")),
     ("spop-check", (82,), ("L7RSP", 0, "TCPCHK got an empty response at step 3")),
     ("ssl-hello-chk", (126, b"HTTP/1.0 400 Bad\r\n\r\n"), ("L6RSP", 0, "Layer6 invalid response")),
     ("smtpchk", (b"220 hi\r\n", 16, b"250-smtp\r\n250-SIZE\r\n250 OK\r\n", 22, b"221 ok\r\n"), ("L7OK", 221, "ok")),
+    ("smtpchk", (b"I'm not a SMTP server\r\n",), ("L7RSP", 0, "I'm not a SMTP server")),
+    ("smtpchk EHLO domain.tld", (b"220 hi\r\n", 17, b"512 DNS error\r\n"), ("L7STS", 512, "DNS error")),
+    ("smtpchk", (b"2", b"2", b"0", b"\r\n", 16, b"2", b"4", b"8", b"\r\n", 22, b"221 bye\r\n"), ("L7OK", 221, "bye")),
     ("smtpchk EHLO here", (b"421 busy\r\n",), ("L7STS", 421, "busy")),
 ]  # fmt: skip
 

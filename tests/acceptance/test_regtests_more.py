@@ -194,6 +194,147 @@ def test_http2_in_clear_text(story: Story) -> None:
     ]  # fmt: skip
 
 
+COMPLEX = """healthcheck complex
+  http-check send-state
+  http-check connect addr {s1}
+  http-check set-var(check.server) "str(srv)"
+  http-check set-var(check.path) "str(/req1)"
+  http-check send meth GET uri-lf "%[var(check.path)]" ver HTTP/1.1 hdr x-test "server=%[var(check.server)]"
+  http-check expect status 200
+  http-check connect addr 127.0.0.1 port {s1_port}
+  http-check unset-var(check.server)
+  http-check set-var(check.path) "str(/req2)"
+  http-check send meth GET uri-lf "%[var(check.path)]" ver HTTP/1.1 hdr x-test "server=%[var(check.server)]" body "health-check body"
+  http-check expect rstatus "^2[0-9]{{2}}"
+  http-check connect addr 127.0.0.1 port {s1_port}
+  http-check set-var(check.path) "str(/req3)"
+  http-check send meth GET uri-lf "%[var(check.path)]"
+  http-check expect rstatus "^2[0-9]{{2}}"
+  http-check connect addr 127.0.0.1 port {s1_port}
+  http-check unset-var(check.path)
+  http-check send meth GET uri-lf "%[var(check.path)]" body-lf "health-check on %[be_name]-%[srv_name]"
+  type httpchk
+"""
+
+
+def test_four_requests_of_one_check(story: Story) -> None:
+    """healthcheck-section, http-check: rules ahead of their type, each on a connection of its own; nothing of one that has no value."""
+    requests: list[bytes] = []
+
+    def play(sock: socket.socket) -> bytes:
+        got = b""
+        while not got.endswith((b"\r\n\r\n", b"health-check body", b"health-check on be1-srv4")):
+            got += sock.recv(4096)
+        requests.append(got)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        return b""
+
+    story.server("s1", play=play)
+    results = story.check(f"{COMPLEX}backend be1\n  option httpchk\n  server srv4 {{s1}} check healthcheck complex\n")
+    assert results["be1/srv4"][:2] == ("L7OK", 200)
+    first, second, third, fourth = sorted(requests, key=lambda got: (got.startswith(b"GET / "), got))
+    assert first.startswith(b"GET /req1 HTTP/1.1\r\nx-test: server=srv\r\nx-haproxy-server-state: UP")
+    assert second.startswith(b"GET /req2 HTTP/1.1\r\nx-test: server=\r\nx-haproxy-server-state: UP")
+    assert b"content-length: 17\r\n" in second
+    assert third.startswith(b"GET /req3 HTTP/1.0\r\nx-haproxy-server-state: UP")
+    assert b"x-test" not in third
+    assert fourth.startswith(b"GET / HTTP/1.0\r\n")
+    assert b"content-length: 24\r\n" in fourth
+
+
+def test_a_section_of_tcp_checks_on_two_connections(story: Story) -> None:
+    """healthcheck-section: the second one over TLS, to another address, without verification."""
+    context = server_context()
+
+    def play(sock: socket.socket) -> bytes:
+        with context.wrap_socket(sock, server_side=True) as wrapped:
+            got = b""
+            while not got.endswith(b"\r\n\r\n"):
+                got += wrapped.recv(4096)
+            wrapped.sendall(OK)
+        return b""
+
+    story.server("s1", 41, OK)
+    story.server("s2", play=play)
+    sends = "".join(
+        f"  tcp-check send {line}\n" for line in ("GET\\ /\\ HTTP/1.0\\r\\n", "Host:\\ www.haproxy.org\\r\\n", "\\r\\n")
+    )
+    expects = "  tcp-check expect rstring (2..|3..)\n"
+    results = story.check(
+        f"healthcheck tcpchk\n  type tcp-check\n  tcp-check connect\n{sends}{expects}"
+        f"  tcp-check connect addr 127.0.0.1 port {{s2_port}} ssl\n{sends}{expects}"
+        "backend be2\n  server srv6 {s1} check healthcheck tcpchk verify none\n"
+    )
+    assert results["be2/srv6"][:2] == ("L7OK", 0)
+
+
+def test_a_request_that_asks_for_an_upgrade(story: Story) -> None:
+    """http-check-send: the request says so itself, and 101 is an answer."""
+    story.server("s1", 18, b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: raw-proto\r\n\r\n")
+    results = story.check(
+        "backend be6_ws\n  mode http\n  option httpchk\n"
+        "  http-check send meth GET uri / ver HTTP/1.1 hdr host ws-host hdr connection upgrade hdr upgrade raw-proto\n"
+        "  http-check expect status 101\n  server srv {s1} check\n"
+    )
+    assert results["be6_ws/srv"][:2] == ("L7OK", 101)
+    assert story.got("s1") == b"GET / HTTP/1.1\r\nhost: ws-host\r\nconnection: upgrade\r\nupgrade: raw-proto\r\n\r\n"
+
+
+DEFAULTS = """defaults
+  mode http
+  timeout connect 2s
+  timeout check 2s
+  option httpchk GET /status HTTP/1.1
+  http-check send hdr Host "my-www-host" hdr X-test true body "test"
+"""
+INHERITED = [
+    ("option httpchk", b"OPTIONS / HTTP/1.0\r\n\r\n"),
+    (
+        "",
+        b"GET /status HTTP/1.1\r\nhost: my-www-host\r\nx-test: true\r\ncontent-length: 4\r\nconnection: close\r\n\r\ntest",
+    ),
+    (
+        'http-check send hdr Host "other-www-host" hdr X-New-Test true body "other test"',
+        b"OPTIONS / HTTP/1.0\r\nhost: other-www-host\r\nx-new-test: true\r\ncontent-length: 10\r\n\r\nother test",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "request_bytes"), INHERITED)
+def test_what_is_inherited_of_a_request(story: Story, line: str, request_bytes: bytes) -> None:
+    """http-check-send: all of it, or nothing."""
+    story.server("s1", len(request_bytes), OK)
+    results = story.check(f"{DEFAULTS}backend be\n  {line}\n  server srv {{s1}} check\n")
+    assert results["be/srv"][:2] == ("L7OK", 200)
+    assert story.got("s1") == request_bytes
+
+
+def test_http2_through_socks4(story: Story) -> None:
+    """tcp-checks-socks4, with HTTP/2 behind it; a proxy that says no is a socket error."""
+    requests: list[dict[str, str]] = []
+    asked: list[bytes] = []
+
+    def play(sock: socket.socket) -> bytes:
+        asked.append(sock.recv(16, socket.MSG_WAITALL))
+        sock.sendall(b"\0\x5a" + bytes(6))
+        return h2_server(requests)(sock)
+
+    story.server("s1", play=play)
+    story.server("s2", 16, b"\0\x5b" + bytes(6), then="stay")
+    story.server("s3", 16, b"\0")
+    story.words["there"] = "10.11.12.13:80"
+    servers = "".join(
+        f"  server srv{number} {{there}} check check-proto h2 check-via-socks4 socks4 {{s{number}}}\n"
+        for number in names(3)
+    )
+    results = story.check(f"backend be\n  mode http\n  option httpchk GET /x HTTP/1.1\n{servers}")
+    assert results["be/srv1"][:2] == ("L7OK", 200)
+    assert results["be/srv2"][::2] == ("SOCKERR", "SOCKS4 Proxy deny the request")
+    assert results["be/srv3"][::2] == ("SOCKERR", "SOCKS4 Proxy read error during handshake")
+    assert asked == [bytes.fromhex("040100500a0b0c0d") + b"HAProxy\0"]
+    assert [request[":path"] for request in requests] == ["/x"]
+
+
 def test_odd_servers_of_many_backends(story: Story) -> None:
     """40be_2srv_odd_health_checks: each checked server gets its own check, the others none."""
     for number in names(16):

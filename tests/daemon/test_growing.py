@@ -123,6 +123,27 @@ def test_an_external_check_is_told_the_address_of_today(tmp_path: Path) -> None:
     trio.run(scenario)
 
 
+def test_expressions_know_the_names_of_the_configuration(player: Player) -> None:
+    """Those of an added server, too: stick tables, backends, servers."""
+    _, good = player.listen("127.0.0.1", 0, OK)
+    text = (
+        "defaults\n  timeout check 5s\nbackend table\n  stick-table type string len 8 size 10\n"
+        "backend b\n  option tcp-check\n  tcp-check set-var(check.none) str(x),in_table(table)\n"
+        f"  tcp-check set-var(check.up) str(b),nbsrv,add({good - 1}),add(check.none)\n"
+        "  tcp-check set-var(check.queue) str(b/s1),srv_queue,add(check.up)\n"
+        f"  tcp-check connect port var(check.queue)\n  server s1 127.0.0.1:{good}\n"
+    )
+
+    async def scenario() -> None:
+        async with running(text) as service:
+            reply = say(service, "add server b/new 127.0.0.1:9 check inter 30ms rise 1 fall 1\n")
+            assert reply == "New server registered.\n\n"
+            say(service, "enable health b/new;enable server b/new\n")
+            await until(lambda: "L4OK" in say(service, "show stat\n"), "L4OK")
+
+    trio.run(scenario)
+
+
 def test_there_is_no_room_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal leaves nothing behind."""
     monkeypatch.setattr(workers, "CHECKS_MIN", 100)

@@ -10,6 +10,8 @@ Steps = tuple[int | bytes | float, ...]
 ROWS: list[tuple[str, tuple[str, ...], Steps, str]] = [
     ("hdr lf", ('send hdr x-srv "%[srv_name]" hdr x-none "%[var(check.no)]" hdr host "%[be_name]"',), (60, OK), ""),
     ("uri-lf", ('send uri-lf "/%[srv_name]"',), (30, OK), ""),
+    ("uri-lf empty", ('send meth GET uri-lf "%[var(check.a)]"',), (18, OK), ""),
+    ("uri-lf of one that is empty", ('send meth GET uri-lf "%[var(check.a)]?x"',), (18, OK), ""),
     ("body-lf", ('send meth POST body-lf "name=%[srv_name]"',), (60, OK), ""),
     ("body-lf empty get", ('send body-lf "%[var(check.a)]"',), (30, OK), ""),
     ("body-lf empty post", ('send meth POST body-lf "%[var(check.a)]"',), (30, OK), ""),
@@ -90,3 +92,16 @@ METHODS = [
     )
     for method in ("GET / HTTP/1.0", "GET / HTTP/1.1", "DELETE / HTTP/1.1", "HEAD / HTTP/1.1", "POST / HTTP/1.1")
 ]
+CONNECTIONS = [
+    Case(
+        f"HTTP/{version} connection {value}",
+        ("option httpchk", f"http-check send meth GET uri / ver HTTP/{version} hdr a b hdr connection {value} hdr c d"),
+        script(18, OK),
+    )
+    for value in (
+        "upgrade", "Upgrade", "close", "CLOSE", "Keep-Alive", "closed", "a;close", "close,a", '"a, keep-alive,  b"', '"a,b , c"',
+        '", a ,,b"', '"keep-alive, close"', "a,close,keep-alive", "close,upgrade", "a hdr connection close", '"%[str(up)]"',
+    )
+    for version in ("1.0", "1.1")
+]  # fmt: skip
+"""What a request says of its connection by itself."""

@@ -53,6 +53,17 @@ ROWS: list[tuple[str, tuple[str, ...], Steps, str]] = [
     ("long desc", (TOO_LONG,), (b"x",), ""),
     ("quote desc", ('expect min-recv 1 string "a\\"b\\\\ c"',), (b"x",), ""),
     ("last comment", ("expect string b", "comment end"), (b"b",), ""),
+    (
+        "ends",
+        (
+            "set-var(check.a) bc_src,ipmask(8)",
+            'send-lf "%[bc_src] %[bc_dst] %[var(check.a)] %[bc_src_port,bool] %[bc_dst_port,bool]"',
+            'send-lf " %[bc_err] %[bc_err_str] <%[bc_http_major]> %[ssl_bc] <%[ssl_bc_protocol]> %[ssl_bc_is_resumed]."',
+        ),
+        (54,),
+        "",
+    ),
+    ("ends behind a source", ('send-lf "%[bc_src] %[bc_dst]"',), (19,), "source 127.0.0.9"),
     ("proxy v1", ("send x", "expect string y"), (45, b"y"), "check-send-proxy"),
     ("proxy v2", ("send x", "expect string y"), (29, b"y"), "check-send-proxy send-proxy-v2"),
     ("proxy rule", ("connect send-proxy", "send x", "expect string y"), (45, b"y"), ""),

@@ -13,6 +13,14 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 HTTP = ("option httpchk",)
 TCP = "option tcp-check"
 DIALOGUE = (TCP, "tcp-check connect ssl", "tcp-check send hello", "tcp-check expect string y")
+FACTS = (
+    TCP, "tcp-check connect ssl alpn foo",
+    'tcp-check send-lf "%[ssl_bc] %[ssl_bc_protocol] %[ssl_bc_cipher] %[ssl_bc_alpn] %[ssl_bc_alg_keysize] %[ssl_bc_use_keysize] '
+    "%[ssl_bc_err] <%[ssl_bc_err_str]> <%[ssl_bc_npn]> %[ssl_bc_is_resumed] %[ssl_bc_client_random,hex,length] "
+    "%[ssl_bc_server_random,hex,length] %[ssl_bc_session_id,hex,length] %[ssl_bc_session_key,hex,length] "
+    '%[ssl_bc_unique_id,hex,length]"',
+    "tcp-check expect string y",
+)  # fmt: skip
 HELLO = 517
 """Bytes of the client's hello, padded as OpenSSL pads it."""
 
@@ -123,6 +131,8 @@ def tls_cases(folder: Path) -> list[Case]:
             "", (TCP, "tcp-check connect ssl sni abc.example alpn foo,bar", *DIALOGUE[2:]),
             tls(pki, 5, b"y", alpn=("bar",)), "verify none",
         ),
+        "facts 1.2": Case("", FACTS, tls(pki, 60, b"y", alpn=("foo",), version=tls_12), "verify none"),
+        "facts": Case("", FACTS, tls(pki, 60, b"y", alpn=("foo",)), "verify none"),
         "dialogue": Case("", DIALOGUE, tls(pki, 5, b"xyz"), "verify none"),
         "dialogue, stays": Case("", DIALOGUE, tls(pki, 5, b"xyz", stay=True), "verify none"),
         "dialogue mismatch": Case("", DIALOGUE, tls(pki, 5, b"xxx"), "verify none"),
@@ -150,7 +160,7 @@ TLS_NAMES = [
     for name in (
         "http", "http, stays", "http 1.2", "connect only", "connect only 1.2", "connect only, tcp-check", "rule connect ssl",
         "rule connect default", "rule connect inherits nothing", "verify", "verifyhost", "verifyhost without verify", "sni",
-        "sni without verify", "sni of the server", "alpn", "alpn of the server", "rule sni alpn", "dialogue",
+        "sni without verify", "sni of the server", "alpn", "alpn of the server", "rule sni alpn", "facts 1.2", "facts", "dialogue",
         "dialogue, stays", "dialogue mismatch", "dialogue mismatch, stays", "at most 1.2", "forced 1.2", "client certificate",
         "behind a PROXY header", "smtp", "redis", "empty reply", "http answers", "http answers, stays",
         "closed in the handshake", "silent in the handshake", "silent, tcp-check", "alert", "verify other ca",

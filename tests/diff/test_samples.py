@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sample_kit import AROUND, HEARD, VARIABLES, Row, rows
+from sample_kit import AROUND, HEARD, ROOT, VARIABLES, Row, rows
 
 PART = 16
 """Rows in one check: a line of the configuration has at most 64 words."""
@@ -131,6 +131,7 @@ RULES: dict[str, tuple[Callable[[list[Row]], Iterable[str]], Hear]] = {
     "hello": (answering, hear_stream(HEARD["hello"])),
     "http": (asking, hear_http(HEARD["http"])),
     "more": (asking, hear_http(HEARD["more"])),
+    "numbers": (asking, hear_http(HEARD["numbers"])),
 }
 
 
@@ -184,7 +185,7 @@ def test_rows_that_are_written(tmp_path: Path) -> None:
     config = tmp_path / "c.cfg"
     config.write_text(head(tmp_path) + "".join(part.section for part in made))
     with subprocess.Popen(
-        ["haproxy", "-db", "-f", str(config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ["haproxy", "-db", "-f", str(config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT
     ) as program:
         for part in made:
             part.thread.join(DEADLINE_S)
@@ -215,7 +216,8 @@ def not_refused(folder: Path, part: list[Row]) -> list[str]:
         lines.append(f"tcp-check {rule} {quoted(row.text)}")
     config = folder / "refused.cfg"
     config.write_text("\n".join([*lines, "server srv1 127.0.0.1:1 check"]) + "\n")
-    told = subprocess.run(["haproxy", "-c", "-f", str(config)], capture_output=True, text=True, check=False).stderr
+    command = ["haproxy", "-c", "-f", str(config)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stderr
     alerts = {int(line) for line in re.findall(rf"\[ALERT\].*{config.name}:(\d+)\]", told)}
     taken = [row for at, row in enumerate(part) if first + at not in alerts]
     if len(part) > 1:  # names are looked for last, and only in a file that has no other fault

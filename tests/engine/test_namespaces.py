@@ -24,6 +24,26 @@ while True:
 """
 
 
+H2_SERVER = """
+import contextlib, socket, sys
+import h2.config, h2.connection, h2.events
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    client, (peer, _) = listener.accept()
+    with client:
+        server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, validate_inbound_headers=False))
+        server.initiate_connection()
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(65536):
+                for event in server.receive_data(data):
+                    if isinstance(event, h2.events.StreamEnded):
+                        server.send_headers(event.stream_id, [(":status", sys.argv[1] + peer[-1])], end_stream=True)
+                client.sendall(server.data_to_send())
+"""
+"""Its status ends as the address of who asks."""
+
+
 def ip(*words: str) -> bool:
     """`ip ...`; whether it worked."""
     return subprocess.run(["ip", *words], capture_output=True, check=False, timeout=20).returncode == 0
@@ -42,8 +62,8 @@ def namespace() -> Iterator[str]:
         ip("netns", "del", name)
 
 
-def serve(within: list[str], tag: str) -> tuple[subprocess.Popen[str], int]:
-    process = subprocess.Popen([*within, sys.executable, "-c", SERVER, tag], stdout=subprocess.PIPE, text=True)
+def serve(within: list[str], tag: str, server: str = SERVER) -> tuple[subprocess.Popen[str], int]:
+    process = subprocess.Popen([*within, sys.executable, "-c", server, tag], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, int(process.stdout.readline())
 
@@ -82,6 +102,24 @@ def test_each_connection_is_made_where_its_server_is(namespace: str, tmp_path: P
         "from": "inside-127.0.0.9",
         "out": "outside-127.0.0.1",
         "any": "outside-127.0.0.1",
+    }
+
+
+def test_http2_too(namespace: str, tmp_path: Path) -> None:
+    """Made by the other driver: where its server is, and from the address that the line says."""
+    process, port = serve(["ip", "netns", "exec", namespace], "20", H2_SERVER)
+    try:
+        rows = check(
+            tmp_path,
+            f"backend b\n  server in 127.0.0.1:{port} check check-proto h2 namespace {namespace}\n"
+            f"  server from 127.0.0.1:{port} check check-proto h2 namespace {namespace} source 127.0.0.9\n",
+        )
+    finally:
+        process.kill()
+        process.communicate()
+    assert {name: (row["status"], row["code"]) for name, row in rows.items()} == {
+        "in": ("L7OK", 201),
+        "from": ("L7OK", 209),
     }
 
 

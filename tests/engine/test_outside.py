@@ -301,8 +301,6 @@ def test_what_cannot_be_combined_is_told() -> None:
         (target,) = trio.run(targets_of, config(f"server s 127.0.0.1:80 check {words}"))
         return target.why_not
 
-    socks = "socks4 127.0.0.1:9 check-via-socks4"
-    assert why(f"check-proto h2 {socks}") == "HTTP/2 behind via-socks4 is not supported"
     assert why("check-proto h2 check-ssl") == tls.NO_CA_FILE
     assert "ciphersuites" in why("check-proto h2 check-ssl verify none ciphersuites TLS_AES_128_GCM_SHA256")
     assert "No such file" in why("check-proto h2 check-ssl verify required ca-file /no/such/file")

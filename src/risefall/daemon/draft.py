@@ -43,13 +43,14 @@ class Draft:
         config = loaded.config
         self.proxies: list[ProxyKey] = [(proxy.kind, proxy.name) for proxy in config.proxies]
         self.groups = groups.plan(self.proxies)
+        around = Around(config)
         builder = TargetBuilder(
-            config, loaded.dialect, found, node=node, waiting=True, groups=self.groups, around=Around(config)
+            config, loaded.dialect, found, node=node, waiting=True, groups=self.groups, around=around
         )
         self.targets: list[Target] = builder.build(loaded.planned, now_ns=first_ns)
         refuse_unresolved(self.targets, found)
         self.seed = Seed(config, self.targets, loaded.dialect, now_ms())
-        self.grower = Grower(config, loaded.dialect, found, node=node, groups=self.groups)
+        self.grower = Grower(config, loaded.dialect, found, node=node, groups=self.groups, around=around)
         self.sections: Sections = sections_of(config.resolvers, self.targets)
         self.tallies = tallies_of(config.resolvers)
         self.follows = frozenset(wish.server for _, wishes in self.sections for wish in wishes if wish.name)

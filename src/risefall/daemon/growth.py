@@ -16,6 +16,7 @@ from risefall.config.haproxy.model import Config
 from risefall.config.haproxy.plan import common, planned_server
 from risefall.daemon.assemble import server_state
 from risefall.daemon.join import Join, now_ms
+from risefall.engine.around import Around
 from risefall.engine.names import Found
 from risefall.engine.native import Program, now_ns
 from risefall.engine.targets import Target, TargetBuilder
@@ -43,11 +44,13 @@ def without_servers(config: Config) -> Config:
 class Grower:
     """Makes servers for the fleet of one configuration. The order of its proxies is the fleet's."""
 
-    def __init__(self, config: Config, dialect: Dialect, found: Found, *, node: str, groups: Sequence[int]) -> None:
-        """groups: the engine's group of each proxy."""
+    def __init__(
+        self, config: Config, dialect: Dialect, found: Found, *, node: str, groups: Sequence[int], around: Around
+    ) -> None:
+        """groups: the engine's group of each proxy. around: the names that expressions may say."""
         self._config = without_servers(config)
         self._dialect = dialect
-        self._builder = TargetBuilder(self._config, dialect, found, node=node, groups=groups)
+        self._builder = TargetBuilder(self._config, dialect, found, node=node, groups=groups, around=around)
 
     def agent_program(self, send: str) -> Program:
         """What an agent-check does that sends a text."""

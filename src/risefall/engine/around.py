@@ -33,11 +33,13 @@ def table_of(proxy: Proxy) -> Table | None:
 
 
 class Around:
-    """Names of one configuration, looked up only where an expression holds one."""
+    """Names of one configuration, looked up only where an expression holds one. It keeps nothing else of it."""
 
     def __init__(self, config: Config) -> None:
         self._frontends = {proxy.name for proxy in config.proxies if proxy.has_frontend}
-        self._backends = {proxy.name: proxy for proxy in config.proxies if proxy.has_backend}
+        self._backends = {
+            proxy.name: tuple(server.name for server in proxy.servers) for proxy in config.proxies if proxy.has_backend
+        }
         self._tables = {proxy.name: table for proxy in config.proxies if (table := table_of(proxy)) is not None}
 
     def backend(self, name: str) -> None:
@@ -48,7 +50,7 @@ class Around:
     def server(self, backend: str, name: str) -> None:
         """Raises NotChecked where there is no such server."""
         self.backend(backend)
-        if not any(server.name == name for server in self._backends[backend].servers):
+        if name not in self._backends[backend]:
             raise NotChecked(f"there is no server '{backend}/{name}'")
 
     def frontend(self, name: str) -> None:
@@ -68,4 +70,8 @@ class Around:
 
     def servers(self) -> list[str]:
         """All of them as `backend/server`."""
-        return [f"{name}/{server.name}" for name, proxy in self._backends.items() for server in proxy.servers]
+        return [f"{name}/{server}" for name, servers in self._backends.items() for server in servers]
+
+    def servers_of(self, backend: str) -> tuple[str, ...]:
+        """Names of one backend's servers, in their order."""
+        return self._backends.get(backend, ())

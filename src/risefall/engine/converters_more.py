@@ -97,7 +97,7 @@ def in_table(before: int, gives: Kind = Kind.INT, *, otherwise: bool = False) ->
         for at in range(before):
             args.number(at, least=0)
         if args.program.around is None:
-            raise NotChecked(f"the converter '{args.name}' is not supported for servers that were added at run time")
+            raise NotChecked(f"the converter '{args.name}' is not supported without a configuration")
         key = args.program.around.table(args.string(before)).key
         if key not in KEY_CASTS:
             raise NotChecked(f"'{args.name}': a stick table of type '{key}' is not known")

@@ -121,6 +121,10 @@ def endpoint_of(name: object) -> Endpoint:
     return Endpoint(6 if family == socket.AF_INET6 else 4, packed, name[1])
 
 
+class SocksError(Exception):
+    """SOCKS4 did not let the connection through; its text is HAProxy's."""
+
+
 class SocketWire:
     """A real socket: IPv4, IPv6 or UNIX."""
 
@@ -128,11 +132,15 @@ class SocketWire:
         self._to = to
         self._socket: trio.socket.SocketType | None = None
 
+    def make(self, family: socket.AddressFamily) -> trio.socket.SocketType:
+        """A socket that is not connected."""
+        return trio.socket.socket(family, socket.SOCK_STREAM)
+
     async def connect(self, want: Want) -> None:
         to = want.to or self._to
         family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(to.family, socket.AF_UNIX)
         try:
-            self._socket = trio.socket.socket(family, socket.SOCK_STREAM)
+            self._socket = self.make(family)
         except OSError as error:
             raise CallError(native.AT_SOCKET, error.errno or 0) from error
         if family != socket.AF_UNIX:  # as native/net.c: nothing may wait for an ACK, for a reset would throw it away
@@ -248,6 +256,9 @@ class Driver:
         except CallError as failed:
             self._say(StepKind.FAILED, error=failed.error)
             self._probe.failed(failed.where, failed.error, clock_ns())
+        except SocksError as failed:
+            self._say(StepKind.FAILED, detail=str(failed))
+            self._probe.socks_failed(str(failed), clock_ns())
         except TlsError as failed:
             self._say(StepKind.FAILED, detail=str(failed))
             self._probe.tls_failed(failed.haproxy_text, clock_ns())

@@ -21,6 +21,8 @@ UINT32_MAX = 2**32 - 1
 UNITS = {"s": lib.RF_UNIT_S, "ms": lib.RF_UNIT_MS, "us": lib.RF_UNIT_US}
 BOOLS = {"true": 1, "false": 0, "1": 1, "0": 0}
 OFFSET = re.compile(r"([+-]?)([0-9]+)", re.ASCII)
+LOOSE = 1
+"""How HAProxy reads a number in a header or a cookie."""
 NEVER_SET = lib.RF_VARIABLE_NONE
 """Number of a variable that nobody can set."""
 
@@ -134,7 +136,7 @@ def header(code: int, *, cast: bool = False) -> Sample:
         if args.bare:
             return UNDEFINED
         ops = [Op(code, args.number(1, 0, least=OCCURRENCE_LEAST, most=INT32_MAX), text=args.text(0))]
-        return [*ops, Op(lib.RF_CONV_INT)] if cast else ops
+        return [*ops, Op(lib.RF_CONV_INT, LOOSE)] if cast else ops
 
     return Sample(make, Kind.ANY, Kind.INT if cast else Kind.TEXT, 0, 2)
 
@@ -173,7 +175,7 @@ def cookie(code: int, *, cast: bool = False) -> Sample:
 
     def make(args: Args) -> list[Op]:
         ops = [Op(code, text=args.text(0))]
-        return [*ops, Op(lib.RF_CONV_INT)] if cast else ops
+        return [*ops, Op(lib.RF_CONV_INT, LOOSE)] if cast else ops
 
     gives = Kind.INT if cast or code == lib.RF_FETCH_COOKIE_CNT else Kind.TEXT
     return Sample(make, Kind.ANY, gives, 0, 1)

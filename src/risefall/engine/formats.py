@@ -27,13 +27,18 @@ from risefall.engine.around import Around
 from risefall.engine.converters import CONVERTERS
 from risefall.engine.converters_more import MORE
 from risefall.engine.fetches import FETCHES
+from risefall.engine.fetches_connection import CONNECTION
 from risefall.engine.fetches_idle import IDLE
 from risefall.engine.layout import NotChecked, Op, raw, text_op
 from risefall.engine.live import LIVE, LOOK_UPS
-from risefall.engine.samples import NO_CAST, Kind, compile_call
+from risefall.engine.maps import MAPS
+from risefall.engine.messages import MESSAGES, TOKENS, TOKENS_BEFORE
+from risefall.engine.newer import NEWER
+from risefall.engine.samples import NO_CAST, Kind, compile_call, kept_method
 
-ALL_FETCHES = FETCHES | LIVE | IDLE
-ALL_CONVERTERS = CONVERTERS | LOOK_UPS | MORE
+ALL_FETCHES = FETCHES | LIVE | IDLE | CONNECTION
+ALL_CONVERTERS = CONVERTERS | LOOK_UPS | MORE | MAPS | MESSAGES | TOKENS_BEFORE
+ALL_NEWER = ALL_CONVERTERS | TOKENS | NEWER
 
 VARIABLE = re.compile(r"([a-z]+)\.([A-Za-z0-9_.]+)", re.ASCII)
 SCOPES = ("proc", "sess", "txn", "req", "res", "check")
@@ -92,11 +97,14 @@ class Formats:
         unique_id: str = "",
         process: Sequence[ProcessVariable] = (),
         around: Around | None = None,
+        newer: bool = False,
     ) -> None:
         """env: what `env(NAME)` reads; None: the environment of this process.
 
         unique_id: what `unique-id` is made of. process: what `global` sets. around: names that may be said.
+        newer: converters that HAProxy has since 2.6 are known.
         """
+        self.newer = newer
         self._unique_id = unique_id
         self._unique_variable: int | None = None
         self._process = process
@@ -121,7 +129,7 @@ class Formats:
     def expression(self, text: str, what: str) -> list[Op]:
         """A sample expression alone: its value is not written anywhere. Raises NotChecked."""
         try:
-            return self._expression(parse_expression(text))
+            return self._expression(parse_expression(text), written=False)
         except (FormatError, NotChecked) as error:
             raise NotChecked(f"{what}: {error}") from error
 
@@ -207,16 +215,21 @@ class Formats:
             case ops:
                 return [*ops, Op(lib.RF_OP_EMIT, number)]
 
-    def _expression(self, expression: Expression) -> list[Op]:
+    def _expression(self, expression: Expression, *, written: bool = True) -> list[Op]:
+        """written: False where a variable keeps its value."""
         ops, before = compile_call(ALL_FETCHES, "fetch", expression.fetch, self)
         gives, name = before.gives, expression.fetch.name
         for call in expression.converters:
-            more, converter = compile_call(ALL_CONVERTERS, "converter", call, self)
+            more, converter = compile_call(ALL_NEWER if self.newer else ALL_CONVERTERS, "converter", call, self)
             if converter.takes in NO_CAST.get(gives, ()):
                 raise NotChecked(f"converter '{call.name}' cannot be applied to what '{name}' gives")
+            if gives is Kind.METH and call.name == "set-var":
+                more = [op._replace(text=kept_method(ops)) for op in more]
             ops += more
             if converter.gives is not Kind.ANY:
                 gives, name = converter.gives, call.name
+        if gives is Kind.METH and not written:
+            ops.append(Op(lib.RF_FETCH_BIN, text=kept_method(ops)))
         return ops
 
 

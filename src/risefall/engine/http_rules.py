@@ -52,6 +52,8 @@ MATCHES = {
     Match.REG: lib.RF_MATCH_REG,
 }
 CRLF = b"\r\n"
+HOW_LONG = frozenset((b"close", b"keep-alive"))
+"""Words of a `Connection` header that HAProxy says by itself."""
 ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*")
 
 
@@ -100,9 +102,51 @@ def length_ops(body: list[Op], always: bool) -> list[Op]:
     return [Op(lib.RF_OP_LENGTH, len(body), int(always))]
 
 
+def or_slash(uri: list[Op]) -> list[Op]:
+    """A URI that is one expression, and turns out empty, is `/`, as HAProxy writes it."""
+    if [op for op in uri if op.code < lib.RF_FETCH_TEXT and op.code != lib.RF_OP_EMIT] or not uri:
+        return uri
+    if [op.code for op in uri].count(lib.RF_OP_EMIT) != 1:
+        return uri
+    return [*uri[:-1], uri[-1]._replace(number=uri[-1].number | lib.RF_EMIT_SLASH)]
+
+
+class Connection:
+    """What becomes of a request's `Connection` headers, and which one HAProxy adds (run on 2.6.12).
+
+    It takes out the words that it speaks for itself, `close` and `keep-alive`; what else is there stays.
+    """
+
+    def __init__(self, *, modern: bool) -> None:
+        """modern: HTTP/1.1, which is kept open unless somebody says otherwise; before it, it is closed."""
+        self._modern = modern
+        self._said: set[bytes] = set()
+        self._any = False
+
+    def kept(self, value: list[Op]) -> list[Op]:
+        """One header's value without those words. Of one that is put together by the run, nothing is known: it stays."""
+        if not is_plain(value):
+            self._any = True
+            return value
+        text = b"".join(op.text for op in value)
+        words = [word.strip(b" \t") for word in text.split(b",")]
+        self._said.update(word.lower() for word in words)
+        self._any |= bool(text)
+        left = [word for word in words if word.lower() not in HOW_LONG]
+        return value if len(left) == len(words) else text_op(b",".join(left))
+
+    def added(self) -> list[Op]:
+        """HAProxy's own header, at the end."""
+        if b"upgrade" in self._said or (self._any and (b"close" in self._said) != self._modern):
+            return []
+        if self._modern:
+            return text_op(b"connection: close\r\n")
+        return text_op(b"connection: keep-alive\r\n") if self._any else []
+
+
 def request_ops(rule: HttpSendRule, send_state: bool, formats: Formats) -> list[Op]:
     """What HAProxy writes for one `http-check send`: names in lower case, its own headers last (spec §3.8)."""
-    uri = formats.format(rule.uri, "http-check send uri-lf") if rule.uri_lf else text_op(raw(rule.uri))
+    uri = or_slash(formats.format(rule.uri, "http-check send uri-lf")) if rule.uri_lf else text_op(raw(rule.uri))
     host = next((header.value for header in rule.headers if header.name.lower() == "host"), "")
     if host and not rule.uri_lf and (absolute := ABSOLUTE.match(rule.uri)):  # the Host header is the authority
         authority = formats.format(host, "http-check send hdr host")
@@ -111,21 +155,19 @@ def request_ops(rule: HttpSendRule, send_state: bool, formats: Formats) -> list[
     modern = VERSION_11.fullmatch(rule.version) is not None
     version = b"HTTP/1.1" if modern else raw(rule.version)
     ops = [*text_op(raw(rule.method) + b" "), *uri, *text_op((b" " + version if version else b"") + CRLF)]
-    own_connection = False
+    connection = Connection(modern=modern)
     for header in rule.headers:
         name = header.name.lower()
         value = formats.format(header.value, f"http-check send hdr {header.name}")
         if name in ("content-length", "transfer-encoding"):
             continue
-        if name == "connection" and modern:
-            own_connection = [op.text.lower() for op in value] == [b"keep-alive"]
-            continue
+        if name == "connection":
+            value = connection.kept(value)
         ops += header_ops(name, value)
     if send_state:
         ops += state_ops(formats)
     ops += length_ops(body, rule.method not in BODILESS_METHODS)
-    if modern and not own_connection:
-        ops += text_op(b"connection: close\r\n")
+    ops += connection.added()
     if modern and not is_plain(body) and rule.method in BODILESS_METHODS:  # a body was meant: HAProxy says so in chunks
         last_chunk = b"" if rule.method == "HEAD" else b"\r\n0\r\n"
         ops.append(Op(lib.RF_OP_NO_BODY, len(body), text=b"transfer-encoding: chunked\r\n" + last_chunk))

@@ -57,12 +57,7 @@ def text_of(live: Live, own: Proxy, around: Around | None, value_of: ValueOf) ->
     if live.backend == EVERY:
         return table_of(live.fetch, own, around, value_of)
     backend = live.backend or own.name
-    if (
-        around is not None
-        and not live.backend
-        and live.server
-        and all(server.name != live.server for server in own.servers)
-    ):
+    if around is not None and not live.backend and live.server and live.server not in around.servers_of(own.name):
         raise NotChecked(f"there is no server '{own.name}/{live.server}'")
     number = value_of(live.fetch, backend, live.server)
     return b"" if number is None else str(number).encode()
@@ -71,12 +66,12 @@ def text_of(live: Live, own: Proxy, around: Around | None, value_of: ValueOf) ->
 def table_of(fetch: str, own: Proxy, around: Around | None, value_of: ValueOf) -> bytes:
     """Lines of a number and a name, for names that come with a value."""
     if around is None:
-        raise NotChecked(f"the converter '{fetch}' is not supported for servers that were added at run time")
+        raise NotChecked(f"the converter '{fetch}' is not supported without a configuration")
     lines = []
     if fetch in OF_SERVERS:
         names = around.servers()
         full = [(name, *name.split("/", 1)) for name in names]
-        full += [(server.name, own.name, server.name) for server in own.servers]
+        full += [(server, own.name, server) for server in around.servers_of(own.name)]
     else:
         full = [(name, name, "") for name in around.backends()]
     for name, backend, server in full:

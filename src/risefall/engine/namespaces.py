@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from risefall.config.haproxy.plan import PlannedServer
 from risefall.engine.layout import NotChecked
 
 FOLDER = Path("/var/run/netns")
@@ -27,6 +28,11 @@ def namespace_fd(name: str) -> int:
     if not may_enter():
         raise NotChecked(f"namespace '{name}': entering it takes CAP_SYS_ADMIN")
     return _opened[key]
+
+
+def namespace_of(planned: PlannedServer) -> int:
+    """Where the connections are made, 0 for our own; `*`, that of a PROXY header, means nothing in a check. Raises NotChecked."""
+    return namespace_fd(planned.namespace) if planned.namespace not in ("", "*") else 0
 
 
 def may_enter() -> bool:

@@ -82,6 +82,11 @@ def digest(*parts: object) -> bytes:
     return hashlib.blake2b(encoded, digest_size=16).digest()
 
 
+def socket_within(netns: int, family: int) -> int:
+    """The descriptor of a socket in another namespace, or a negative errno. family: 4 or 6, as in Endpoint."""
+    return int(lib.rf_socket_within(netns, family))
+
+
 def use_tls(functions: int) -> None:
     """Takes the functions of module _tls, by their address. Raises NativeError when it is of another build."""
     if lib.rf_use_tls(ffi.cast("void *", functions)) != lib.RF_OK:
@@ -354,6 +359,10 @@ class Probe:
     def tls_failed(self, text: str, now_ns: int) -> None:
         """A driver that does TLS itself could not; text as HAProxy words it."""
         lib.rf_probe_tls_failed(self._pointer, text.encode(), now_ns)
+
+    def socks_failed(self, text: str, now_ns: int) -> None:
+        """A driver that speaks SOCKS4 itself was not let through; text as HAProxy words it."""
+        lib.rf_probe_socks_failed(self._pointer, text.encode(), now_ns)
 
     def exited(self, code: int, now_ns: int) -> None:
         """The process ended: exit code 0 to 255, or -1 for a signal."""

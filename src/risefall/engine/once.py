@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import trio
 
-from risefall.engine.native import CheckSpec, now_ns
+from risefall.engine.native import Change, CheckSpec, now_ns
 from risefall.engine.outside import Outside
 from risefall.engine.targets import Target
 from risefall.engine.workers import CheckId, Workers
@@ -59,6 +59,7 @@ async def check_once(targets: Sequence[Target], *, slots: int = 0, bufsize: int 
             check = workers.add(program, spec, 0)
             assert check is not None, "the thread does not run yet: nothing can be full"
             checks[spec.tag] = check
+        tell_start(workers, targets, checks)
         workers.start()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(outside.run)
@@ -66,6 +67,27 @@ async def check_once(targets: Sequence[Target], *, slots: int = 0, bufsize: int 
                 await collect(workers, checks, outside, outcomes)
             nursery.cancel_scope.cancel()
     return outcomes
+
+
+def tell_start(workers: Workers, targets: Sequence[Target], checks: dict[int, CheckId]) -> None:
+    """What requests tell of their own server (send-state), as at a start: nobody keeps states here."""
+    totals: dict[int, int] = {}
+    for index, target in enumerate(targets):
+        if target.health is None or target.retell is None:
+            continue
+        spec = target.health[1]
+        totals[spec.group] = totals.get(spec.group, 0) + spec.weight
+        workers.command(checks[index << 1], Change(state_text=start_text(spec)))
+    for group, total in totals.items():
+        workers.group_weight(group, total)
+
+
+def start_text(spec: CheckSpec) -> str:
+    """The word of send-state for a server that was never checked."""
+    if spec.stopped:
+        return f"DOWN {spec.health}/{spec.rise}" if spec.health else "DOWN"
+    full = spec.rise + spec.fall - 1
+    return "UP" if spec.health == full else f"UP {spec.health - spec.rise + 1}/{spec.fall}"
 
 
 async def collect(workers: Workers, checks: dict[int, CheckId], outside: Outside, outcomes: list[Once]) -> None:

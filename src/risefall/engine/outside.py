@@ -21,11 +21,12 @@ from risefall.engine._native import lib
 from risefall.engine.drive import Driver, SocketWire, TlsError, Transcript, Wire
 from risefall.engine.h2wire import H2Wire
 from risefall.engine.layout import NotChecked
+from risefall.engine.names import Found
 from risefall.engine.native import CheckSpec, Endpoint, Event, Handle, Probe, Program, Want
-from risefall.engine.proxywire import ProxyWire
+from risefall.engine.proxywire import Ahead, AheadWire
 from risefall.engine.tls import TlsSettings
 from risefall.engine.tlswire import TlsOptions, TlsWire, make_context
-from risefall.engine.transports import default_layers, server_name
+from risefall.engine.transports import default_layers, server_name, socks4_of
 from risefall.errors import StartError
 
 AT_ONCE = 64
@@ -36,13 +37,13 @@ H2 = "h2"
 class Leg(msgspec.Struct, frozen=True):
     """What one connection of a check goes through.
 
-    tls: None for plain; h2: always, by_alpn: where the handshake chose it. proxy: version of a PROXY header ahead of it all.
+    tls: None for plain; h2: always, by_alpn: where the handshake chose it. ahead: what comes before all this.
     """
 
     tls: TlsOptions | None = None
     h2: bool = False
     by_alpn: bool = False
-    proxy: int = 0
+    ahead: Ahead = Ahead()
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -67,8 +68,11 @@ def split_alpn(text: str) -> tuple[str, ...]:
 class LegMaker:
     """Says how each connection of one server's check goes."""
 
-    def __init__(self, planned: PlannedServer, host: str, dialect: Dialect, contexts: tls.Contexts) -> None:
+    def __init__(
+        self, planned: PlannedServer, host: str, dialect: Dialect, contexts: tls.Contexts, found: Found
+    ) -> None:
         self._planned = planned
+        self._found = found
         self._settings: ServerSettings = planned.config.settings
         self._http = planned.rules.kind is CheckKind.HTTP
         self._name = server_name(self._settings, host, dialect)
@@ -92,15 +96,15 @@ class LegMaker:
         h2 = self._http and proto == H2
         speaks = bool(named) or self._dialect.h2_in_checks  # what the server's own `alpn` chose, 2.6 does not ask for
         by_alpn = self._http and not proto and speaks and H2 in alpn
-        what = "HTTP/2" if h2 or by_alpn else "TLS without libssl" if secure and not tls.available() else ""
-        if what and (layers & lib.RF_LAYER_SOCKS4 or (rule is not None and rule.via_socks4)):
-            raise NotChecked(f"{what} behind via-socks4 is not supported")
+        socks4 = None
+        if layers & lib.RF_LAYER_SOCKS4 or (rule is not None and rule.via_socks4):
+            socks4 = socks4_of(self._settings, self._found)
         proxy = 0
         if layers & lib.RF_LAYER_PROXY_V1 or (rule is not None and rule.send_proxy):
             proxy = 2 if self._settings.send_proxy.startswith("v2") else 1
         sni = rule.sni if rule is not None and rule.sni else self._name if inherits else ""
         options = options_of(self._contexts.settings(self._settings), sni, alpn) if secure else None
-        return Leg(options, h2, by_alpn, proxy)
+        return Leg(options, h2, by_alpn, Ahead(proxy, socks4))
 
 
 def options_of(settings: TlsSettings, sni: str, alpn: tuple[str, ...]) -> TlsOptions:
@@ -124,9 +128,9 @@ def options_of(settings: TlsSettings, sni: str, alpn: tuple[str, ...]) -> TlsOpt
     )
 
 
-def reach_of(planned: PlannedServer, host: str, dialect: Dialect, contexts: tls.Contexts) -> Reach | None:
+def reach_of(planned: PlannedServer, host: str, dialect: Dialect, contexts: tls.Contexts, found: Found) -> Reach | None:
     """How the trio driver is to make this check, None where the native one can. Raises NotChecked."""
-    maker = LegMaker(planned, host, dialect, contexts)
+    maker = LegMaker(planned, host, dialect, contexts, found)
     settings = planned.config.settings
     asks = H2 in (settings.check_proto, settings.proto, *split_alpn(settings.check_alpn or settings.alpn)) or any(
         rule is not None and (rule.proto == H2 or H2 in split_alpn(rule.alpn)) for rule in maker.rules()
@@ -151,17 +155,25 @@ def reach_of(planned: PlannedServer, host: str, dialect: Dialect, contexts: tls.
 class LegWire:
     """A wire whose connections each go their own way, by their number."""
 
-    def __init__(self, to: Endpoint, reach: Reach, probe: Probe, contexts: dict[TlsOptions, ssl.SSLContext]) -> None:
-        self._to = to
+    def __init__(self, spec: CheckSpec, reach: Reach, probe: Probe, contexts: dict[TlsOptions, ssl.SSLContext]) -> None:
+        self._spec = spec
         self._reach = reach
         self._probe = probe
         self._contexts = contexts
-        self._wire: Wire = SocketWire(to)
+        self._wire: Wire = SocketWire(spec.to)
 
     async def connect(self, want: Want) -> None:
         """Opens the connection that a probe wants, by its leg."""
         leg = self._reach.legs[min(want.connection, len(self._reach.legs)) - 1]
-        wire: Wire = ProxyWire(self._to, leg.proxy) if leg.proxy else SocketWire(self._to)
+        spec = self._spec
+        ahead = msgspec.structs.replace(
+            leg.ahead,
+            source=spec.source,
+            source_port_max=spec.source_port_max,
+            interface=spec.interface,
+            netns=spec.netns,
+        )
+        wire: Wire = AheadWire(spec.to, ahead)
         secure = None
         if leg.tls is not None:
             context = self._context(leg.tls)
@@ -266,7 +278,7 @@ class Outside:
                     last_status=event.result.status, last_code=event.result.code, state_text=state_text, weight=weight,
                     total_weight=total, stopped=stopped,
                 )  # fmt: skip
-                await Driver(probe, LegWire(made.spec.to, made.reach, probe, self._contexts)).run()
+                await Driver(probe, LegWire(made.spec, made.reach, probe, self._contexts)).run()
             while not report(event.check, event.run, probe):
                 await trio.sleep(RETRY_S)
         if made.scope is scope:

@@ -101,9 +101,11 @@ class Compiler:
         key = ("health", (id(rules), unique_id))
         if key not in self._made:
             self._kept.append(rules)
-        return self._once(
-            key, lambda: self._health(rules, Formats(unique_id=unique_id, process=self._process, around=self._around))
-        )
+        return self._once(key, lambda: self._health(rules, self._formats(unique_id)))
+
+    def _formats(self, unique_id: str) -> Formats:
+        newer = self.dialect.newer_converters
+        return Formats(unique_id=unique_id, process=self._process, around=self._around, newer=newer)
 
     def agent(self, send: str) -> Compiled:
         """The program of an agent-check. Raises NotChecked."""

@@ -49,6 +49,8 @@ class Kind(enum.Enum):
     IPV4 = enum.auto()
     IPV6 = enum.auto()
     ADDR = enum.auto()
+    MAPPED = enum.auto()
+    """An address out of a map: HAProxy lets nothing follow that looks at it."""
     ANY = enum.auto()
 
 
@@ -61,6 +63,7 @@ NO_CAST = {
     Kind.IPV4: frozenset((Kind.BOOL,)),
     Kind.IPV6: NUMBERS,
     Kind.ADDR: frozenset((Kind.BOOL,)),
+    Kind.MAPPED: frozenset(Kind) - {Kind.ANY},
 }
 """What a value of one kind cannot become: HAProxy refuses such an expression."""
 
@@ -70,6 +73,8 @@ class Program(Protocol):
 
     around: Around | None
     """Names of the configuration; None where they need not be there."""
+    newer: bool
+    """What HAProxy has since 2.6 is there, too."""
 
     def variable(self, name: str) -> int: ...
 
@@ -80,6 +85,17 @@ class Program(Protocol):
     def fact(self, name: str) -> int: ...
 
     def environment(self, name: str) -> bytes | None: ...
+
+
+METHODS = frozenset((b"OPTIONS", b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"TRACE", b"CONNECT"))
+OTHER_METHOD = b"OPTIONS"
+"""What a variable makes of a method that HAProxy has no number for."""
+
+
+def kept_method(ops: Sequence[Op]) -> bytes:
+    """A method as a variable keeps it; nothing where `ops` do not begin with one."""
+    said = ops[0].text if ops else b""
+    return said if said in METHODS else OTHER_METHOD
 
 
 class Args:

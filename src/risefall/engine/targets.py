@@ -19,7 +19,7 @@ from risefall.engine.external import command_of, endpoint_place
 from risefall.engine.layout import NotChecked, raw, site_of
 from risefall.engine.live import ValueOf, live_of, text_of, unknown
 from risefall.engine.names import NOWHERE, Found, Unresolved, endpoint, initial
-from risefall.engine.namespaces import namespace_fd
+from risefall.engine.namespaces import namespace_of
 from risefall.engine.native import CheckSpec, Endpoint, Process, Program
 from risefall.engine.outside import Reach, reach_of
 from risefall.engine.programs import Compiler
@@ -69,11 +69,6 @@ def start_health(planned: PlannedServer) -> int:
         return 0
     full = planned.rise + planned.fall - 1
     return {"fully-up": full, "down": planned.rise - 1, "fully-down": 0}.get(planned.init_state, planned.rise)
-
-
-def namespace_of(planned: PlannedServer) -> int:
-    """Where the connections are made; `*`, that of a PROXY header, means nothing in a check. Raises NotChecked."""
-    return namespace_fd(planned.namespace) if planned.namespace not in ("", "*") else 0
 
 
 def source_words(source: Source | None) -> dict[str, Endpoint | int | str | None]:
@@ -152,7 +147,7 @@ class TargetBuilder:
         self._dialect = dialect
         self._found = found
         self._node = config.global_.node or node
-        self._around = around
+        self._around = around or Around(config)
         self._compiler = Compiler(dialect, config.global_.bufsize, found, config.global_.variables, self._around)
         self._contexts = Contexts(config)
         self._transports = Transports(self._contexts, found)
@@ -229,14 +224,12 @@ class TargetBuilder:
         to = self._to(target, HEALTH)
         compiled = self._compiler.health(planned.rules, planned.proxy.unique_id_format)
         if not compiled.external:
-            target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts)
+            target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts, self._found)
         lives = [live for name in compiled.facts if (live := live_of(name)) is not None]
         target.reads = frozenset(live.backend or planned.proxy.name for live in lives)
         if compiled.external or STATE_SITE in compiled.facts or lives:
             target.retell = partial(self._told, planned, tuple(compiled.facts), compiled.external)
         native_way = not compiled.external and target.reach is None
-        if planned.namespace and target.reach is not None:
-            raise NotChecked("HTTP/2, or TLS without libssl, in a namespace is not supported")
         spec = CheckSpec(
             to=to,
             inter_ms=planned.inter_ms,

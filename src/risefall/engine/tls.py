@@ -59,6 +59,13 @@ def available() -> bool:
     return lib is not None
 
 
+def load() -> bool:
+    """Hands the module to the engine; False where there is none."""
+    if lib is not None:
+        native.use_tls(int(ffi.cast("uintptr_t", lib.rf_tls_layer())))
+    return available()
+
+
 def version_bounds(words: Mapping[str, str]) -> tuple[int, int]:
     """Oldest and newest TLS version that the words leave, 0 where they say nothing. `no-` words cut from the ends."""
     low, high = VERSIONS.get(words.get("ssl-min-ver", ""), 0), VERSIONS.get(words.get("ssl-max-ver", ""), 0)
@@ -147,11 +154,10 @@ class Contexts:
 
 def new_context(settings: TlsSettings) -> Any:
     """One `rf_tls_context`, dropped with its last holder. Raises NotChecked."""
-    if lib is None:
+    if not load():
         raise NotChecked(NO_TLS)
     if settings.verify and not settings.ca_file:
         raise NotChecked(NO_CA_FILE)
-    native.use_tls(int(ffi.cast("uintptr_t", lib.rf_tls_layer())))
     given = ffi.new("rf_tls_settings *")
     kept = []
     for name in (

@@ -52,6 +52,16 @@ def server_name(settings: ServerSettings, host: str, dialect: Dialect) -> str:
     return name if name and port.isdigit() and not host.startswith("[") else host
 
 
+def socks4_of(settings: ServerSettings, found: Found) -> Endpoint | None:
+    """A server's SOCKS4 proxy, None where its line names none. Raises NotChecked when its name has no address."""
+    if settings.socks4 is None:
+        return None
+    to = endpoint(settings.socks4, settings.socks4.port, found)
+    if isinstance(to, Unresolved):
+        raise NotChecked(f"socks4 {settings.socks4.host}: {to.why}")
+    return to
+
+
 class Transports:
     """Makes transports; plain connections have none."""
 
@@ -88,17 +98,10 @@ class Transports:
             return Transport(
                 layers,
                 tls=tls,
-                socks4=self._socks4(settings) if asked & lib.RF_LAYER_SOCKS4 else None,
+                socks4=socks4_of(settings, self._found) if asked & lib.RF_LAYER_SOCKS4 else None,
                 sni=sni,
                 alpn=alpn,
                 proxy_v2=settings.send_proxy.startswith("v2"),
             )
         except NativeError as error:
             raise NotChecked(str(error)) from error
-
-    def _socks4(self, settings: ServerSettings) -> Endpoint:
-        assert settings.socks4 is not None
-        to = endpoint(settings.socks4, settings.socks4.port, self._found)
-        if isinstance(to, Unresolved):
-            raise NotChecked(f"socks4 {settings.socks4.host}: {to.why}")
-        return to

@@ -43,6 +43,8 @@ class Dialect(msgspec.Struct, frozen=True):
     mysql_post_80: bool
     unique_id_in_checks: bool
     """`unique-id` and `%ID` have a value in a check."""
+    newer_converters: bool
+    """Converters that came after 2.6: `param`, `rfc7239_...`, the whole header or payload of a JSON Web Token."""
     spop_capabilities: bool
     comment_captures: bool
     """`\\1` in the comment of a regular expression is what it has found."""
@@ -81,7 +83,7 @@ DIALECTS = {
         name="2.6", version="2.6.12", init_state=False, exact_check_timeout=False, random_start=False,
         os_errno_text=False, hex_pattern=False, bare_comment=False, no_reason_text=False, httpchk_host=False,
         version_headers=True, tcp_check_drops_rules=False, check_flags_in_rules=False, h2_in_checks=False,
-        auto_sni=False, healthcheck_sections=False, mysql_post_80=False, unique_id_in_checks=False, spop_capabilities=False, comment_captures=False,
+        auto_sni=False, healthcheck_sections=False, mysql_post_80=False, unique_id_in_checks=False, newer_converters=False, spop_capabilities=False, comment_captures=False,
         agent_weight_word=False, reuse_pool=False, external_preserve_env=False, native_mail=True, csv_extended=False,
         servers_conn_long=False, typed_persistence=False, hana_duration=2**64 - 1, drain_leaves_via=False, drain_remains_short=False,
         addr_nothing_changed=False, cli_double_newline=False, add_server_from=False, set_server_name=False,
@@ -91,7 +93,7 @@ DIALECTS = {
         name="3", version="3.4.0", init_state=True, exact_check_timeout=True, random_start=True,
         os_errno_text=True, hex_pattern=True, bare_comment=True, no_reason_text=True, httpchk_host=True,
         version_headers=False, tcp_check_drops_rules=True, check_flags_in_rules=True, h2_in_checks=True,
-        auto_sni=True, healthcheck_sections=True, mysql_post_80=True, unique_id_in_checks=True, spop_capabilities=True, comment_captures=True,
+        auto_sni=True, healthcheck_sections=True, mysql_post_80=True, unique_id_in_checks=True, newer_converters=True, spop_capabilities=True, comment_captures=True,
         agent_weight_word=True, reuse_pool=True, external_preserve_env=True, native_mail=False, csv_extended=True,
         servers_conn_long=True, typed_persistence=True, hana_duration=0, drain_leaves_via=True, drain_remains_short=True,
         addr_nothing_changed=True, cli_double_newline=True, add_server_from=True, set_server_name=True,
