@@ -69,27 +69,36 @@ class Caller:
 
     def __init__(self, config: Config, env: Mapping[str, str], say: Callable[[str], None]) -> None:
         """say: is told what keepalived logs. Raises: OSError when a FIFO cannot be made."""
-        self._config = config
         self._env = dict(env)
         self._say = say
         self._children = Children()
+        self._mails, self._letters = trio.open_memory_channel[Mail](MAILS_MAX)
+        self._fifos: list[Fifo] = []
+        self.follow(config)
+
+    def follow(self, config: Config) -> None:
+        """Calls what another configuration says; FIFOs end and are made again, as keepalived does.
+
+        Raises: OSError when one cannot be made; the rest is in place then.
+        """
+        self._config = config
         self._ready: dict[tuple[str, ...], Ready] = {}
         global_ = config.global_
         for command in _commands(config):
-            made = prepared(command, global_, env)
+            made = prepared(command, global_, self._env)
             for line in made.said:
-                say(line)
+                self._say(line)
             if not isinstance(made, Dropped):
                 self._ready[command.argv] = made
+        self._close_fifos()
         paths = dict.fromkeys(path for path in (global_.vrrp_notify_fifo, global_.notify_fifo) if path)
-        self._fifos = [Fifo(path, global_.umask) for path in paths]
+        self._fifos += [Fifo(path, global_.umask) for path in paths]
         for path, command_ in (
             (global_.vrrp_notify_fifo, global_.vrrp_notify_fifo_script),
             (global_.notify_fifo, global_.notify_fifo_script),
         ):
             if path and command_ is not None and command_.argv in self._ready:
                 self._start(self._ready[command_.argv], (path,))
-        self._mails, self._letters = trio.open_memory_channel[Mail](MAILS_MAX)
 
     @property
     def programs(self) -> int:
@@ -161,8 +170,11 @@ class Caller:
 
     def close(self) -> None:
         self._children.close()
-        for fifo in self._fifos:
-            fifo.close()
+        self._close_fifos()
+
+    def _close_fifos(self) -> None:
+        while self._fifos:
+            self._fifos.pop().close()
 
 
 def _commands(config: Config) -> Iterable[Command]:
