@@ -163,28 +163,23 @@ def reloaded() -> Play:
     """SIGHUP: scripts keep what they found, by name alone; states stand; an instance goes, one comes, and a new script waits for nobody."""
     tests = {name: f"/usr/bin/test ! -s {{common}}/{name}" for name in ("hard", "soft", "neu")}
     group = 'vrrp_sync_group G {{\n group {{\n  VI_4\n }}\n notify "{own}/notify.sh group"\n}}\n'
-    before = HEAD + script("hard", tests["hard"], "interval 1", "rise 2", "fall 3")
-    before += script("soft", tests["soft"], "interval 1", "weight -20") + group
-    before += instance(tracks("script", "hard", "soft")) + instance(name="VI_2", vrid=52, interface="eth1")
-    before += instance(name="VI_4", vrid=54, priority=140) + instance(
-        tracks("script", "soft weight 0"), name="VI_5", vrid=55, priority=200
+    tf = "track_file tf {{\n file {common}/tf\n weight 0\n}}\n"
+    # Far enough apart that each times out by itself.
+    stays = instance(name="VI_4", vrid=54, priority=140) + instance(
+        tracks("file", "tf"), name="VI_5", vrid=55, priority=220
     )
-    after = (
-        HEAD
-        + "global_defs {{\n fifo_write_vrrp_states_on_reload\n}}\n"
-        + script("hard", tests["hard"] + " -a 1 = 1", "interval 1", "rise 4", "fall 1", "user root")
-    )
-    after += (
-        script("soft", tests["soft"], "interval 1", "weight -30") + script("neu", tests["neu"], "interval 1") + group
-    )
+    before = HEAD + tf + group + script("hard", tests["hard"], "interval 1", "rise 2", "fall 3")
+    before += script("soft", tests["soft"], "interval 1", "weight -20") + instance(tracks("script", "hard", "soft"))
+    before += instance(name="VI_2", vrid=52, priority=180, interface="eth1") + stays
+    again = "global_defs {{\n fifo_write_vrrp_states_on_reload\n}}\n"
+    after = HEAD + again + tf + group
+    after += script("hard", tests["hard"] + " -a 1 = 1", "interval 1", "rise 4", "fall 1", "user root")
+    after += script("soft", tests["soft"], "interval 1", "weight -30") + script("neu", tests["neu"], "interval 1")
     after += instance(tracks("script", "hard", "soft"), priority=120)
-    after += instance(tracks("script", "neu"), name="VI_3", vrid=53, interface="eth1")
-    after += instance(name="VI_4", vrid=54, priority=140) + instance(
-        tracks("script", "soft weight 0"), name="VI_5", vrid=55, priority=200
-    )
+    after += instance(tracks("script", "neu"), name="VI_3", vrid=53, interface="eth1") + stays
     steps = (
-        ("(VI_2) Entering MASTER STATE", "odd", ""),
-        ("(VI_1) Entering MASTER STATE", "soft", "1"),
+        ("(VI_1) Entering MASTER STATE", "tf", "1"),
+        ("(VI_5) Entering FAULT STATE", "soft", "1"),
         ("(VI_1) Changing effective priority from 100 to 80", "", "reload"),
         ("(VI_3) Entering FAULT STATE", "neu", ""),
         ("(VI_3) Entering MASTER STATE", "hard", "1"),
