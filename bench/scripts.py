@@ -28,6 +28,7 @@ from check_kinds import loop_us
 from risefall.config.keepalived import read
 from risefall.config.text import Source
 from risefall.daemon.scripts import Scripts
+from risefall.evaluator.runner import Runner
 
 GOAL = 1.2
 WARM_S = 3.0
@@ -40,6 +41,12 @@ def cpu_s() -> float:
     return sum(one.ru_utime + one.ru_stime for one in told)
 
 
+def running(scripts: Scripts) -> Runner:
+    """Who runs them, once they are running."""
+    assert scripts.runner is not None
+    return scripts.runner
+
+
 async def evaluated(count: int, window_s: float) -> dict[str, float]:
     """In a process of its own: runs in the window, and CPU microseconds a run."""
     text = "".join(f'vrrp_script s{number} {{\n  script "/bin/true"\n  interval 1\n}}\n' for number in range(count))
@@ -47,10 +54,10 @@ async def evaluated(count: int, window_s: float) -> dict[str, float]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(scripts.run)
         await trio.sleep(WARM_S)
-        used, runs = cpu_s(), scripts.runner.statistics()["runs"]
+        used, runs = cpu_s(), running(scripts).statistics()["runs"]
         await trio.sleep(window_s)
-        used, runs = cpu_s() - used, scripts.runner.statistics()["runs"] - runs
-        good = sum(one.script.good for one in scripts.runner.jobs.values())
+        used, runs = cpu_s() - used, running(scripts).statistics()["runs"] - runs
+        good = sum(one.script.good for one in running(scripts).jobs.values())
         nursery.cancel_scope.cancel()
     if good != count:
         raise SystemExit(f"{count - good} scripts are not good: the runs do not what they should")

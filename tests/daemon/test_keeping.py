@@ -267,7 +267,7 @@ def test_what_could_not_be_written_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(keeping, "EVERY_S", 0.02)
-    (tmp_path / "run.new").mkdir()
+    (tmp_path / "run.state.new").mkdir()
     said: list[str] = []
 
     def told_so() -> bool:
@@ -278,7 +278,7 @@ def test_what_could_not_be_written_is_tried_again(
         async with running("backend b\n  server s 127.0.0.1:1\n", state_dir=str(tmp_path), log="stderr") as service:
             say(service, "disable server b/s\n")
             await until(told_so, "a word")
-            (tmp_path / "run.new").rmdir()
+            (tmp_path / "run.state.new").rmdir()
             await until((tmp_path / NAME).exists, "the file, without more news")
 
     trio.run(scenario)

@@ -26,7 +26,7 @@ DEADLINE_S = 40.0
 WHO = ("keepalived", "risefall")
 LINE = re.compile(
     r"VRRP_Script\((?P<a>\w+)\) |Script `(?P<b>\w+)` now|Track script (?P<c>\w+) is|Script (?P<d>\w+) child"
-    r"|(?P<e>\(\w+\)) (?:Entering|Changing)|(?P<f>VRRP_Group\(\w+\)) |(?P<g>SECURITY|Disabling|Cannot find|WARNING - script|Unsafe)"
+    r"|(?P<e>\(\w+\)) (?:[Ee]ntering|Changing)|(?P<f>VRRP_Group\(\w+\)) |(?P<g>SECURITY|Disabling|Cannot find|WARNING - script|Unsafe)"
     r"|Quorum \w+ for tracked process (?P<h>\w+)"
 )
 HEAD = "global_defs {{\n router_id t\n script_user root\n vrrp_notify_fifo {own}/fifo\n}}\n"
@@ -58,7 +58,7 @@ SURROUNDINGS = (
 
 class Play(msgspec.Struct, frozen=True):
     """config: with {own} and {common}. programs: shell scripts of each folder. steps: what is written into a common file, `up` or `down` of
-    a link, `rm` of a program; each after the line that it waits for was logged by both. until: the last lines to wait for. first: files that are not empty at first. luck: several scripts end at one moment, and which of
+    a link, `reload` with the configuration `again`; each after the line that it waits for was logged by both. until: the last lines to wait for. first: files that are not empty at first. luck: several scripts end at one moment, and which of
     them moves a priority first differs from run to run: lines of instances and the FIFO's are not compared. overlaps: a run may meet the next
     one, so how often a line comes is luck, too."""
 
@@ -67,6 +67,7 @@ class Play(msgspec.Struct, frozen=True):
     steps: tuple[tuple[str, str, str], ...] = ()
     until: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
+    again: str = ""
     luck: bool = False
     overlaps: bool = False
     looks: bool = False
@@ -142,7 +143,7 @@ class Stage:
             ip("-n", self.space, "addr", "add", f"10.{number + 7}.0.1/24", "dev", f"eth{number}")
             ip("-n", self.space, "link", "set", f"eth{number}", "up")
         self.common.mkdir(parents=True)
-        for name in ("hard", "soft", "other", "odd", "tf", "group", "member", "weighted"):
+        for name in ("hard", "soft", "other", "odd", "tf", "group", "member", "weighted", "neu"):
             (self.common / name).write_text("1\n" if name in self.play.first else "")
         for who in WHO:
             self._prepare(who)
@@ -155,10 +156,12 @@ class Stage:
             text = f"#!/bin/sh\n{body}\n" if body else "no program\n"
             (own / name).write_text(text.replace("{own}", str(own)))
             (own / name).chmod(0o777 if name == "unsafe.sh" else 0o755)
-        port = self._sink(who) if self.play.mails else ""
-        text = self.play.config.format(own=own, common=self.common, process="keepalived", port=port)
-        (own / "keepalived.conf").write_text(text)
+        self._configure(who, self.play.config, self._sink(who) if self.play.mails else "")
         os.mkfifo(own / "fifo")
+
+    def _configure(self, who: str, config: str, port: str = "") -> None:
+        text = config.format(own=self.own(who), common=self.common, process="keepalived", port=port)
+        (self.own(who) / "keepalived.conf").write_text(text)
 
     def _sink(self, who: str) -> str:
         """A mail server of its own; its port."""
@@ -231,7 +234,11 @@ class Stage:
             time.sleep(0.02)
 
     def step(self, what: str, value: str) -> None:
-        if value in ("up", "down"):
+        if value == "reload":
+            for who in WHO:
+                self._configure(who, self.play.again)
+                self.running[who].send_signal(signal.SIGHUP)
+        elif value in ("up", "down"):
             ip("-n", self.space, "link", "set", what, value)
         else:
             (self.common / what).write_text(f"{value}\n" if value else "")

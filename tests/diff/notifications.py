@@ -68,7 +68,10 @@ LADDERS = {
         "$$",
     ),
 }
-WRITTEN = {"deaf": 3, "heir": 2, "polite": 3, "slow": 7}
+EXPIRED = """n=$(cat {own}/expired.n 2>/dev/null || echo 0); n=$((n+1)); echo $n > {own}/expired.n
+trap "echo TERM $n >> {own}/expired" TERM; while :; do sleep 0.2; done"""
+"""Ignores SIGTERM, and is due again when its time is over: which run is told to end, and which one is killed."""
+WRITTEN = {"deaf": 3, "heir": 2, "polite": 3, "slow": 7, "expired": 3}
 """Lines of each record that are compared: what comes after them is of another run."""
 
 
@@ -78,12 +81,13 @@ def ladders() -> Play:
         script(name, f"{{own}}/{name}.sh", "interval 30", "timeout 1", "weight 3") for name in LADDERS
     )
     config += script("slow", "{own}/slow.sh", "interval 1", "timeout 10", "weight 3")
+    config += script("expired", "{own}/expired.sh", "interval 2", "weight 3")
     config += instance(tracks("script", *WRITTEN))
     programs = tuple(
         (f"{name}.sh", body.replace("{gone}", GONE.replace("{pid}", pid).replace("{name}", name)))
         for name, (body, pid) in LADDERS.items()
     )
-    programs += (("slow.sh", "echo start >> {own}/slow; sleep 1.5; echo end >> {own}/slow"),)
+    programs += (("slow.sh", "echo start >> {own}/slow; sleep 1.5; echo end >> {own}/slow"), ("expired.sh", EXPIRED))
     until = ("VRRP_Script(deaf) timed_out", "(VI_1) Entering MASTER STATE")
     return Play(config, programs, until=until, luck=True, overlaps=True, written=tuple(WRITTEN.items()))
 

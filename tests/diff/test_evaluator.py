@@ -138,6 +138,55 @@ def synced() -> Play:
     return Play(config, steps=steps, until=("VRRP_Group(G) Syncing instances to MASTER state|2",))
 
 
+def initial() -> Play:
+    """init_file: written where nothing is, or over what is; unless the folder is not there, and then nothing is tracked."""
+    files = (
+        ("a", "", "init_file 7"),
+        ("b", "", "init_file 9"),
+        ("c", "", "init_file 5 overwrite"),
+        ("d", "", "init_file"),
+    )
+    config = HEAD + "".join(
+        f"track_file f{name} {{{{\n file {{own}}/{name}{more}\n {line}\n}}}}\n" for name, more, line in files
+    )
+    config += "track_file gone {{\n file {own}/nowhere/x\n init_file 3\n weight 0 reverse\n}}\n"
+    config += instance(tracks("file", "fa weight 2", "fb", "fc", "fd", "gone"))
+    return Play(
+        config,
+        (("b", ""), ("c", "")),
+        until=("(VI_1) Entering MASTER STATE",),
+        written=(("a", 1), ("b", 1), ("c", 1), ("d", 1)),
+    )
+
+
+def reloaded() -> Play:
+    """SIGHUP: scripts keep what they found, by name alone; states stand; an instance goes, one comes, and a new script waits for nobody."""
+    tests = {name: f"/usr/bin/test ! -s {{common}}/{name}" for name in ("hard", "soft", "neu")}
+    group = 'vrrp_sync_group G {{\n group {{\n  VI_4\n }}\n notify "{own}/notify.sh group"\n}}\n'
+    tf = "track_file tf {{\n file {common}/tf\n weight 0\n}}\n"
+    # Far enough apart that each times out by itself.
+    stays = instance(name="VI_4", vrid=54, priority=140) + instance(
+        tracks("file", "tf"), name="VI_5", vrid=55, priority=220
+    )
+    before = HEAD + tf + group + script("hard", tests["hard"], "interval 1", "rise 2", "fall 3")
+    before += script("soft", tests["soft"], "interval 1", "weight -20") + instance(tracks("script", "hard", "soft"))
+    before += instance(name="VI_2", vrid=52, priority=180, interface="eth1") + stays
+    again = "global_defs {{\n fifo_write_vrrp_states_on_reload\n}}\n"
+    after = HEAD + again + tf + group
+    after += script("hard", tests["hard"] + " -a 1 = 1", "interval 1", "rise 4", "fall 1", "user root")
+    after += script("soft", tests["soft"], "interval 1", "weight -30") + script("neu", tests["neu"], "interval 1")
+    after += instance(tracks("script", "hard", "soft"), priority=120)
+    after += instance(tracks("script", "neu"), name="VI_3", vrid=53, interface="eth1") + stays
+    steps = (
+        ("(VI_1) Entering MASTER STATE", "tf", "1"),
+        ("(VI_5) Entering FAULT STATE", "soft", "1"),
+        ("(VI_1) Changing effective priority from 100 to 80", "", "reload"),
+        ("(VI_3) Entering FAULT STATE", "neu", ""),
+        ("(VI_3) Entering MASTER STATE", "hard", "1"),
+    )
+    return Play(before, steps=steps, first=("neu",), until=("(VI_1) Entering FAULT STATE",), again=after)
+
+
 def surroundings() -> Play:
     """What a script finds: environment, ids, umask, descriptors, signals, process group, arguments."""
     config = HEAD + script("look", "{own}/look.sh 'a b' c\\\\d $HOME \\\"e f\\\" *", "interval 60")
@@ -153,7 +202,8 @@ def surroundings() -> Play:
 
 
 PLAYS: dict[str, Callable[[], Play]] = {
-    "vectors": vectors, "ends": ends, "unusable": unusable, "trackers": trackers, "synced": synced, "surroundings": surroundings,
+    "vectors": vectors, "ends": ends, "unusable": unusable, "trackers": trackers, "synced": synced, "initial": initial, "reloaded": reloaded,
+    "surroundings": surroundings,
     **NOTIFIED,
 }  # fmt: skip
 

@@ -178,6 +178,9 @@ class FakeApi:
     def del_server(self, index: int) -> None:
         growth.remove_server(self.fleet, index)
 
+    def vrrp(self) -> list[dict[str, object]]:
+        return []
+
     def sockets(self) -> Sequence[tuple[str, Level]]:
         return [("/run/risefall/run.sock", Level.ADMIN)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -125,6 +126,81 @@ def test_at_most_one_master_after_the_hold_down(
         for port in node.ports.values():
             assert 1 <= port.instance.effective <= 254
             assert port.instance.effective == min(max(port.instance.total, 1), 254)
+
+
+def both(better: int, worse: int) -> set[str]:
+    """Nobody hears, or takes, what the other says."""
+    return {"n0", "n1"}
+
+
+DISAGREEMENTS: dict[str, tuple[dict[str, object], dict[str, object], Callable[[int, int], set[str]]]] = {
+    "row J, interval": ({}, {"adv_us": 2_000_000}, both),
+    "row Y, addresses": ({}, {"vips": ("10.77.0.150",)}, both),
+    "row Z, version": ({}, {"version": 3}, both),
+    "row W, password": ({"auth": Auth(AuthType.PASS, b"a")}, {"auth": Auth(AuthType.PASS, b"b")}, both),
+    "row W, on one only": ({"auth": Auth(AuthType.PASS, b"a")}, {}, both),
+    "nobody's peer": ({"peers": (Peer("10.77.0.9"),)}, {"peers": (Peer("10.77.0.8"),)}, both),
+    # n0 hears nobody; n1 hears n0, and waits for it if it is better (rows DA and DB).
+    "one-way peers": (
+        {"peers": (Peer("10.77.0.2"),)},
+        {"peers": (Peer("10.77.0.9"),)},
+        lambda first, second: {"n0"} if first > second else {"n0", "n1"},
+    ),
+}
+"""What is asked of n0, what of n1, and who is MASTER for ever, by their priorities."""
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.sampled_from(sorted(DISAGREEMENTS)),
+    st.lists(st.integers(1, 254), min_size=2, max_size=2, unique=True),
+    st.integers(0, 900_000),
+    st.booleans(),
+)
+def test_nodes_that_disagree_come_to_what_the_spec_says(
+    what: str, priorities: list[int], later_us: int, first: bool
+) -> None:
+    """Whatever their priorities, and whoever starts first; and nothing changes any more."""
+    first_traits, second_traits, outcome = DISAGREEMENTS[what]
+    network = Network()
+    for number, own in enumerate((first_traits, second_traits)):
+        network.add_node(f"n{number}", [spec(number, priorities[number], **own)])
+        at_us = 100_000 + (later_us if bool(number) is first else 0)
+        network.at(at_us, lambda name=f"n{number}": network.start(name))  # type: ignore[misc]
+    network.run(us(20))
+    for second in range(20, 60):
+        network.run(us(second))
+        assert {*network.masters()} == outcome(*priorities), f"at {second} s"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 254), min_size=2, max_size=2),
+    st.sampled_from(["parted", "deaf", "link of the master"]),
+    st.integers(10_000_000, 20_000_000),
+)
+def test_partitions_split_and_heal_as_the_rows_say(priorities: list[int], what: str, until_us: int) -> None:
+    """Rows N, DA and DB, V: two MASTERs while they do not hear one another, then the better, or of equals the higher address."""
+    network = Network()
+    for number, priority in enumerate(priorities):
+        network.add_node(f"n{number}", [spec(number, priority, dont_track_primary=True)])
+        network.start(f"n{number}")
+    network.run(us(6))
+    (master,) = network.masters()
+    other = "n1" if master == "n0" else "n0"
+    if what == "parted":
+        network.part("n0", "n1")
+    elif what == "deaf":
+        network.block(other, master)  # row DA: a MASTER needs no packets
+    else:
+        network.link_down(master)
+    network.run(until_us)
+    assert {*network.masters()} == ({master} if what == "deaf" else {"n0", "n1"})
+    network.heal()
+    network.link_up(master)
+    network.run(until_us + us(10))
+    wanted = max((priority, f"n{number}") for number, priority in enumerate(priorities))[1]
+    assert network.masters() == [master if what == "deaf" else wanted]
 
 
 @settings(max_examples=60, deadline=None)

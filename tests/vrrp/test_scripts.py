@@ -184,10 +184,63 @@ def test_the_status_is_told_apart_from_the_turn() -> None:
     ]
 
 
-def test_a_reload_that_changed_the_script() -> None:
-    """It starts over without a result, and the first failure acts."""
-    script = Script(ScriptSettings(name="X", rise=2, fall=3), init=Init.RELOAD)
+def test_a_script_that_is_new_at_a_reload() -> None:
+    """It begins without a result, and the first failure acts."""
+    script = Script(ScriptSettings(name="X", rise=2, fall=3))
+    script.carry(None)
     script.time(0)
     assert Turned(up=False, first=True, reload=True) in script.reaped(1, BAD)
-    kept = Script(ScriptSettings(name="X", rise=2, fall=3), result=4, init=Init.DONE)
-    assert kept.good
+
+
+def test_what_a_reload_carries_over() -> None:
+    """Up or down in full, whatever rise and fall are now, and the last status; as seen on 2.2.7."""
+    old = Script(ScriptSettings(name="X", rise=2, fall=3))
+    old.time(0)
+    old.reaped(1, Outcome(status=3))
+    again = Script(ScriptSettings(name="X", rise=4, fall=2))
+    again.carry(old)
+    assert (again.result, again.init, again.last_status) == (0, Init.DONE, 3)
+    old.result = 2  # up, and one failure on its way down again
+    again.carry(old)
+    assert (again.result, again.good) == (5, True)
+    again.time(0)
+    assert again.reaped(1, Outcome(status=3)) == []
+
+
+def deaf(interval_s: int, until_s: int) -> tuple[list[tuple[int, str, int]], list[str]]:
+    """A script that ignores SIGTERM, with timeout = interval: what happens to which run at which second, and the lines."""
+    script = Script(ScriptSettings(name="X", interval_us=interval_s * S))
+    did: list[tuple[int, str, int]] = []
+    said: list[str] = []
+    now = 0
+    while now <= until_s * S:
+        killed: list[int] = []
+        for action in script.time(now):
+            if isinstance(action, Start):
+                did.append((now // S, "start", action.run))
+            elif isinstance(action, Kill):
+                did.append((now // S, {15: "TERM", 9: "KILL"}[action.signal], action.run))
+                killed += [action.run] if action.signal == 9 else []
+        for run in killed:
+            said += lines(script.reaped(run, Outcome(signal=9)))
+        now = script.next_us() or 0
+    return did, said
+
+
+def test_a_deaf_script_whose_timeout_is_its_interval() -> None:
+    """As 2.2.7 did it: the tick comes before the time-outs of its moment, and these in the order in which they were set."""
+    did, said = deaf(2, 6)
+    assert did == [
+        (0, "start", 1),
+        (2, "start", 2), (2, "TERM", 1),
+        (4, "start", 3), (4, "TERM", 2), (4, "KILL", 1),
+        (6, "start", 4), (6, "TERM", 3), (6, "KILL", 2),
+    ]  # fmt: skip
+    assert said == ["VRRP_Script(X) timed_out"]
+    did, _ = deaf(1, 3)
+    assert did == [
+        (0, "start", 1),
+        (1, "start", 2), (1, "TERM", 1),
+        (2, "start", 3), (2, "TERM", 2),
+        (3, "start", 4), (3, "TERM", 1), (3, "KILL", 3),
+    ]  # fmt: skip

@@ -57,8 +57,8 @@ def test_stop_and_removal() -> None:
         FifoLine('INSTANCE "VI" STOP 100\n'),
     ]
     assert Notifier({"VI": ALL}).deleted("VI", 9)[0] == Run(("/d",))
-    plain = NotifySettings(fault=("/f",))
-    assert Notifier({"VI": plain}).deleted("VI", 9) == [Run(("/f",))]
+    plain = NotifySettings(fault=("/f",), notify=("/n",))
+    assert Notifier({"VI": plain}).deleted("VI", 9) == [Run(("/n", "INSTANCE", "VI", "FAULT", "9"))]
 
 
 def test_what_calls_no_state_script() -> None:

@@ -29,6 +29,7 @@ from risefall.cli.ctl_peers import (
     socket_option,
     tell,
 )
+from risefall.cli.ctl_vrrp import objects_of, pictures
 from risefall.cli.options import duration_s, json_option
 from risefall.errors import PeerLost
 from risefall.surfaces.client import UNKNOWN, Client
@@ -245,6 +246,18 @@ def view_info(client: Client, filters: Sequence[str]) -> View:
     return View(table, [{"socket": client.name, **facts}], code)
 
 
+def view_vrrp(client: Client, filters: Sequence[str]) -> View:
+    """`show vrrp`; filters are names."""
+    reply = client.ask("show vrrp json")
+    if reply.refused:
+        return view_words(client, ("vrrp",))
+    found = objects_of(reply, filters)
+    missing = sorted(set(filters) - {one["name"] for one in found})
+    for name in missing:
+        tell(f"{client.name}: show vrrp has no '{name}'")
+    return View(pictures(found, span), [{"socket": client.name, **one} for one in found], MISUSE if missing else DONE)
+
+
 def view_words(client: Client, words: Sequence[str]) -> View:
     """Anything else after `show`, as the peer says it."""
     reply = client.ask(" ".join(["show", *words]))
@@ -257,7 +270,13 @@ def view_words(client: Client, words: Sequence[str]) -> View:
     return View(Text(text), [{"socket": client.name, "reply": text}])
 
 
-VIEWS = {"servers": view_servers, "stat": view_stat, "backends": view_backends, "info": view_info}
+VIEWS = {
+    "servers": view_servers,
+    "stat": view_stat,
+    "backends": view_backends,
+    "info": view_info,
+    "vrrp": view_vrrp,
+}
 
 
 def view(client: Client, words: Sequence[str]) -> View:
@@ -357,7 +376,7 @@ def show(
     every: str,
     for_: str,
 ) -> None:
-    """Shows servers, or backends, stat (all rows), info; any other word is the peer's own (errors, version, sess ...).
+    """Shows servers, or backends, stat (all rows), info, vrrp; any other word is the peer's own (errors, version, sess ...).
 
     FILTER is a backend or BACKEND/SERVER, and may be a pattern; for info, names of facts. `show agent [SERVICE]...` is of the
     agent on this machine: what it says, its orders with who, when, why and what is left of the lease, its signals; of a SERVICE

@@ -11,8 +11,9 @@ import trio
 
 from risefall.cli.loading import load, load_text
 from risefall.cli.options import config_options, duration_s, json_option
+from risefall.cli.vrrp import load as load_keepalived
+from risefall.daemon.companion import Asked, read_files
 from risefall.daemon.keeping import usual_folder
-from risefall.daemon.scripts import read_scripts
 from risefall.daemon.service import Options, Service
 from risefall.daemon.tracked import answering
 from risefall.surfaces.client import parse_place, usual_socket_path
@@ -86,6 +87,18 @@ def sockets(context: click.Context, option: click.Parameter, names: tuple[str, .
 @click.option(
     "--track-dir", metavar="DIR", default="", help="write a track file a script of --scripts here: 0 is good, 1 is not"
 )
+@click.option(
+    "--notify-fifo",
+    metavar="PATH",
+    default="",
+    help="read this notify FIFO, to which keepalived alone writes and from which risefall alone reads: for `ctl show vrrp`",
+)
+@click.option(
+    "--keepalived",
+    metavar="FILE",
+    default="",
+    help="compute the states of this keepalived.conf from what --scripts find: for `ctl show vrrp`",
+)
 def command(
     files: tuple[str, ...],
     dialect: str,
@@ -103,6 +116,8 @@ def command(
     push_only: tuple[str, ...],
     scripts: str,
     track_dir: str,
+    notify_fifo: str,
+    keepalived: str,
 ) -> None:
     """Checks every server for ever, as HAProxy would, and tells what changes.
 
@@ -112,12 +127,20 @@ def command(
     Example:
       risefall run -f /etc/haproxy/haproxy.cfg --stats 5s
     """
-    if not files and not scripts:
+    if not (files or scripts or notify_fifo):
         raise click.UsageError("-f FILE says what to check (or --scripts FILE what to run)")
     if track_dir and not scripts:
         raise click.UsageError("--track-dir is of --scripts: name its FILE too")
     if track_dir and not os.path.isdir(track_dir):
         raise click.UsageError(f"--track-dir {track_dir}: there is no such folder")
+    beside = Asked(
+        scripts=scripts,
+        track_dir=track_dir,
+        notify_fifo=notify_fifo,
+        keepalived=keepalived,
+        read_keepalived=partial(load_keepalived, keepalived, None, strict) if keepalived else None,
+    )
+    is_beside = bool(scripts or notify_fifo or keepalived)
     options = Options(
         log=log,
         span_s=duration_s(span) if span else None,
@@ -130,11 +153,11 @@ def command(
         state_dir="" if state_dir == "none" else state_dir or usual_folder(os.environ),
         push=push,
         push_only=push_only,
-        scripts=read_scripts(scripts, lambda text: click.echo(text, err=True)) if scripts else None,
-        track_dir=track_dir,
+        beside=beside if is_beside else None,
+        beside_read=read_files(beside, lambda text: click.echo(text, err=True)) if is_beside else None,
     )
     with answering(socket_path or usual_socket_path(), options.state_dir) as answers:
-        loaded = load(files, dialect, strict) if files else load_text(scripts, "", os.environ, dialect)
+        loaded = load(files, dialect, strict) if files else load_text(scripts or notify_fifo, "", os.environ, dialect)
         for name in sorted(set(push_only) - {proxy.name for proxy in loaded.config.proxies}):
             raise click.UsageError(f"--push-only {name}: there is no such backend")
         again = None if "-" in files or not files else partial(load, files, dialect, strict)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import compress
 from typing import Any
 
 import click
@@ -32,6 +34,11 @@ KINDS = (
 """The lists that `--json` prints, each object under its kind."""
 
 
+def usual_config_id() -> str:
+    """keepalived's own choice: the host name without its domain."""
+    return socket.gethostname().partition(".")[0]
+
+
 def load(file: str, config_id: str | None, strict: bool) -> Config:
     """Reads one file; warnings go to stderr. Raises ConfigError."""
     problem = unfit(file) if file != "-" else None
@@ -42,7 +49,7 @@ def load(file: str, config_id: str | None, strict: bool) -> Config:
         raise ConfigError(f"{file}: error: {problem[0]}: keepalived does not start\n  help: {problem[1]}")
     return read(
         source,
-        config_id=config_id or socket.gethostname().partition(".")[0],
+        config_id=config_id or usual_config_id(),
         strict=strict,
         hear=lambda warning: click.echo(warning, err=True),
     )
@@ -81,7 +88,7 @@ def tracked(one: Tracked) -> str:
 
 def trackers(owner: Any) -> str:
     lists = (owner.track_interfaces, owner.track_scripts, owner.track_files, owner.track_processes, owner.track_bfds)
-    return ", ".join(tracked(one) for several in lists for one in several)
+    return "\n".join(tracked(one) for several in lists for one in several)
 
 
 def instance_notes(one: Instance) -> str:
@@ -122,7 +129,7 @@ def tables(config: Config) -> Iterator[tuple[tuple[str, ...], Sequence[tuple[str
             str(one.vrid),
             str(one.priority),
             f"v{one.version} {span(one.advert_int_ms)}",
-            ", ".join(f"{vip.address}/{vip.prefix}" for vip in one.vips),
+            "\n".join(f"{vip.address}/{vip.prefix}" for vip in one.vips),
             trackers(one),
             instance_notes(one),
         )
@@ -141,6 +148,10 @@ def show(config: Config) -> None:
     for heads, rows in tables(config):
         if not rows:
             continue
+        # A column without a word in it only takes the others' room.
+        used = [any(row[at] for row in rows) for at in range(len(heads))]
+        heads = tuple(compress(heads, used))
+        rows = [tuple(compress(row, used)) for row in rows]
         table = Table(box=None, header_style="bold", pad_edge=False)
         for head in heads:
             table.add_column(head, overflow="fold")
@@ -180,6 +191,12 @@ def show(config: Config) -> None:
     default=None,
     help="suppose one other healthy node of this effective priority; else nobody is heard",
 )
+@click.option(
+    "--notify-fifo",
+    metavar="PATH",
+    default="",
+    help="read this notify FIFO of a keepalived beside us, and show its states beside those computed",
+)
 @click.option("--detail", is_flag=True, help="also the lines that keepalived logs with -D only")
 @click.option(
     "--split", metavar="FILE", default="", help="write its scripts and a keepalived.conf that asks risefall-track"
@@ -212,6 +229,7 @@ def command(
     span: str,
     notify: bool,
     peer: int | None,
+    notify_fifo: str,
     detail: bool,
     split: str,
     into: str,
@@ -224,7 +242,7 @@ def command(
     instance and group the state, the priority, what each tracker gives, and what would follow if it failed. Real servers of
     virtual_server blocks are checked too; IPVS is never touched.
 
-    It sends no adverts and hears none: without --peer, states are those of a node that hears nobody. --watch does nothing but hear
+    It sends no adverts and hears none: without --peer, states are those of a node that hears nobody. SIGHUP reads the file again. --watch does nothing but hear
     them. What keepalived would not start with is an error, what it ignores or drops a warning. Exit code: 0, 1 when a script or a
     real server is down or an instance at FAULT; with --watch 1 when there is not one master, or it sends what it should not.
 
@@ -257,11 +275,13 @@ def command(
     if split:
         from risefall.evaluator.split import split as split_
 
-        written = split_(load(split, config_id, strict), split, into, track)
+        written = split_(load(split, config_id, strict), split, into, track, config_id or usual_config_id())
         for path in written:
             click.echo(path)
         return
     config = load(file, config_id, strict)
+    if notify_fifo and notify and notify_fifo in (config.global_.notify_fifo, config.global_.vrrp_notify_fifo):
+        raise click.UsageError("--notify would write to the FIFO that --notify-fifo reads: name another")
     if check_config:
         click.echo(f"{file}: {len(config.warnings)} warnings, no errors" if config.warnings else f"{file}: valid")
     elif plan_ and as_json:
@@ -274,6 +294,13 @@ def command(
 
         span_s = duration_s(span) if span else None
         settings = vrrp_live.Settings(
-            once=once, as_json=as_json, notify=notify, span_s=span_s, peer=peer, detail=detail
+            once=once,
+            as_json=as_json,
+            notify=notify,
+            span_s=span_s,
+            peer=peer,
+            detail=detail,
+            notify_fifo=notify_fifo,
         )
-        sys.exit(vrrp_live.evaluate(config, settings))
+        reread = None if file == "-" else partial(load, file, config_id, strict)
+        sys.exit(vrrp_live.evaluate(config, settings, reread))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import click
 import msgspec
 import trio
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -23,9 +23,12 @@ from risefall.cli.vrrp_pools import pool_tables
 from risefall.config.keepalived.model import Config
 from risefall.config.text import printable
 from risefall.errors import RisefallError, StartError
+from risefall.evaluator.beside import Beside, beside
 from risefall.evaluator.calling import shown
+from risefall.evaluator.hearing import Hearing
 from risefall.evaluator.node import InstanceView, TrackerView
 from risefall.evaluator.service import Evaluator
+from risefall.vrrp.fifo import Told
 from risefall.vrrp.notify import Call
 
 REFRESH_S = 0.5
@@ -44,7 +47,10 @@ COLOURS = {
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How `risefall vrrp` was asked. span_s: end after it. detail: also what keepalived logs with -D only."""
+    """How `risefall vrrp` was asked. span_s: end after it. detail: also what keepalived logs with -D only.
+
+    notify_fifo: the FIFO to which a keepalived beside us writes, "" for none.
+    """
 
     once: bool = False
     as_json: bool = False
@@ -52,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True):
     span_s: float | None = None
     peer: int | None = None
     detail: bool = False
+    notify_fifo: str = ""
 
 
 class Lines:
@@ -70,6 +77,11 @@ class Lines:
         did = "notify" if self._settings.notify else "would notify"
         self._tell("notify", shown(call), f"{did}: {shown(call)}")
 
+    def heard(self, told: Told) -> None:
+        """A line of the keepalived beside us."""
+        text = f"{told.kind} {told.name} {told.state}" + ("" if told.priority is None else f" {told.priority}")
+        self._tell("real", text, f"keepalived: {text}")
+
     def _tell(self, kind: str, text: str, for_people: str = "") -> None:
         if self._live:
             self.kept = [*self.kept[1 - LINES_SHOWN :], f"{time.strftime('%H:%M:%S')} {for_people or text}"]
@@ -80,21 +92,54 @@ class Lines:
             click.echo(printable(for_people or text), err=self._settings.once)
 
 
-def objects(evaluator: Evaluator, pools: Pools | None = None) -> Iterator[dict[str, Any]]:
-    """Scripts, instances, groups and virtual servers as they stand, one object each."""
+def objects(evaluator: Evaluator, hearing: Hearing | None, pools: Pools | None) -> Iterator[dict[str, Any]]:
+    """Scripts, instances, groups and virtual servers as they stand, one object each; those of keepalived too, where it is heard."""
+    real = {(one.kind, one.name): one for one in _beside(evaluator, hearing)} if hearing is not None else {}
     for kind, views in (
         ("script", evaluator.scripts()),
         ("instance", evaluator.instances()),
         ("group", evaluator.groups()),
     ):
         for view in views:
-            yield {"kind": kind, **clean(msgspec.to_builtins(view))}
+            one = {"kind": kind, **msgspec.to_builtins(view)}
+            told = real.pop((kind, view.name), None)
+            yield clean(one if told is None else one | real_fields(told))
+    for told in real.values():
+        yield clean({"kind": told.kind, "name": told.name, **real_fields(told)})
     for pool in pools.views() if pools is not None else ():
         yield {"kind": "virtual_server", **clean(msgspec.to_builtins(pool))}
 
 
-def tables(evaluator: Evaluator, pools: Pools | None = None) -> Group:
+def _beside(evaluator: Evaluator, hearing: Hearing) -> list[Beside]:
+    return beside(evaluator.config, evaluator.instances(), evaluator.groups(), hearing.heard())
+
+
+def real_fields(one: Beside) -> dict[str, Any]:
+    """What an object says of keepalived's own state; null where it was not heard."""
+    return {
+        "real": one.real or None,
+        "real_priority": one.real_priority,
+        "real_since": None if one.since_s is None else round(one.since_s, 3),
+        "real_sure": one.sure if one.real else None,
+        "differs": one.differs or None,
+    }
+
+
+def real_words(one: Beside) -> Text:
+    """keepalived's state for people: `MASTER 100`, with what differs."""
+    text = one.real or "not heard"
+    if one.real_priority is not None:
+        text += f" {one.real_priority}"
+    if one.real and not one.sure:
+        text += ", was"
+    style = COLOURS.get(one.real, "") if one.sure and one.real else DULL
+    return Text.assemble((text, style), (f": {one.differs}", BAD) if one.differs else "")
+
+
+def tables(evaluator: Evaluator, hearing: Hearing | None, pools: Pools | None) -> Group:
     """The same for people."""
+    real = {(one.kind, one.name): one for one in _beside(evaluator, hearing)} if hearing is not None else {}
+    keepalived = ("keepalived",) if hearing is not None else ()
     parts: list[Table] = []
     scripts = evaluator.scripts()
     if scripts:
@@ -108,17 +153,25 @@ def tables(evaluator: Evaluator, pools: Pools | None = None) -> Group:
         parts.append(table)
     instances = evaluator.instances()
     if instances:
-        table = _table("instance", "state", "priority", "tracks", "now", "gives", "if it failed")
+        table = _table("instance", *keepalived, "state", "priority", "tracks", "now", "gives", "if it failed")
         for view in instances:
+            told = (real_words(real.pop(("instance", view.name))),) if keepalived else ()
+            heads = (_plain(view.name), *told, _state(view.state), _priority(view))
             for number, row in enumerate(view.trackers or (None,)):
-                head = (_plain(view.name), _state(view.state), _priority(view)) if number == 0 else ("", "", "")
+                head = heads if number == 0 else ("",) * len(heads)
                 table.add_row(*head, *(_tracker(row) if row is not None else ("", "", "", "")))
         parts.append(table)
     groups = evaluator.groups()
     if groups:
-        table = _table("group", "state", "members")
+        table = _table("group", *keepalived, "state", "members")
         for group in groups:
-            table.add_row(_plain(group.name), _state(group.state), _plain(", ".join(group.members)))
+            told = (real_words(real.pop(("group", group.name))),) if keepalived else ()
+            table.add_row(_plain(group.name), *told, _state(group.state), _plain(", ".join(group.members)))
+        parts.append(table)
+    if real:
+        table = _table("only keepalived knows", "says")
+        for only in real.values():
+            table.add_row(_plain(f"{only.kind} {only.name}"), real_words(only))
         parts.append(table)
     if pools is not None:
         parts += pool_tables(pools.views())
@@ -161,31 +214,64 @@ def _tracker(one: TrackerView) -> tuple[Text, Text, str, str]:
     return _plain(what), state, gives, one.if_failed
 
 
-async def _follow(evaluator: Evaluator, pools: Pools | None, lines: Lines, live: Live) -> None:
-    while True:
-        await trio.sleep(REFRESH_S)
-        live.update(
-            Group(tables(evaluator, pools), Text("\n" + "\n".join(map(printable, lines.kept)), style=DULL)),
-            refresh=True,
+class Evaluation:
+    """One evaluation as `risefall vrrp` runs it, with whoever is told of it."""
+
+    def __init__(self, config: Config, settings: Settings, reread: Callable[[], Config] | None, *, live: bool) -> None:
+        """reread: reads the configuration again; None where that cannot be."""
+        self.lines = Lines(settings, live=live)
+        self.pools = (
+            Pools(config, self.lines, notify=settings.notify, once=settings.once) if config.virtual_servers else None
         )
+        self.evaluator = Evaluator(config, self.lines, notify=settings.notify, peer=settings.peer, beside=self.pools)
+        self.hearing = (
+            Hearing(settings.notify_fifo, self.lines.line, hear=self.lines.heard) if settings.notify_fifo else None
+        )
+        self._settings = settings
+        self._reread = reread
 
+    def tables(self) -> Group:
+        return tables(self.evaluator, self.hearing, self.pools)
 
-async def _evaluate(
-    evaluator: Evaluator, pools: Pools | None, settings: Settings, lines: Lines, live: Live | None
-) -> None:
-    """Until it is over, by time or by a signal."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
+    async def run(self, live: Live | None) -> None:
+        """Until it is over, by time or by a signal; SIGHUP reads the configuration again."""
+        wanted = (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if self._reread is not None else ()))
+        with trio.open_signal_receiver(*wanted) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear_signals, signals)
+                if live is not None:
+                    nursery.start_soon(self._follow, live)
+                if self.hearing is not None:
+                    nursery.start_soon(self.hearing.run)
+                await self.evaluator.run(once=self._settings.once, span_s=self._settings.span_s)
+                nursery.cancel_scope.cancel()
 
-            async def end_by_signal() -> None:
-                async for _ in signals:
-                    evaluator.end()
+    async def _hear_signals(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                await self._reload()
+            else:
+                self.evaluator.end()
 
-            nursery.start_soon(end_by_signal)
-            if live is not None:
-                nursery.start_soon(_follow, evaluator, pools, lines, live)
-            await evaluator.run(once=settings.once, span_s=settings.span_s)
-            nursery.cancel_scope.cancel()
+    async def _reload(self) -> None:
+        """A configuration that cannot be used changes nothing. keepalived would end."""
+        assert self._reread is not None
+        try:
+            config = await trio.to_thread.run_sync(self._reread)
+            was = self.evaluator.config
+            self.evaluator.reload(config)
+            if config.virtual_servers != was.virtual_servers:
+                self.lines.line(
+                    "virtual servers are checked as they were at the start: start again to take the new ones"
+                )
+        except (RisefallError, OSError) as error:
+            self.lines.line(f"not reloaded, everything goes on as it was: {error}")
+
+    async def _follow(self, live: Live) -> None:
+        while True:
+            await trio.sleep(REFRESH_S)
+            below = Text("\n" + "\n".join(map(printable, self.lines.kept)), style=DULL)
+            live.update(Group(self.tables(), below), refresh=True)
 
 
 def could_not(error: BaseException) -> RisefallError:
@@ -200,19 +286,17 @@ def first_of(group: BaseException) -> BaseException:
     return group
 
 
-def evaluate(config: Config, settings: Settings) -> int:
+def evaluate(config: Config, settings: Settings, reread: Callable[[], Config] | None = None) -> int:
     """Runs it and shows it; the exit code: 0, or 1 when a script or a real server is down, or an instance at FAULT."""
     console = Screen(highlight=False, markup=False)
     is_live = console.is_terminal and not settings.once and not settings.as_json
-    lines = Lines(settings, live=is_live)
     try:
-        pools = Pools(config, lines, notify=settings.notify, once=settings.once) if config.virtual_servers else None
-        evaluator = Evaluator(config, lines, notify=settings.notify, peer=settings.peer, beside=pools)
+        evaluation = Evaluation(config, settings, None if settings.once else reread, live=is_live)
         if is_live:
             with Live(console=console, auto_refresh=False) as live:
-                trio.run(_evaluate, evaluator, pools, settings, lines, live)
+                trio.run(evaluation.run, live)
         else:
-            trio.run(_evaluate, evaluator, pools, settings, lines, None)
+            trio.run(evaluation.run, None)
     except BaseExceptionGroup as group:
         ours, other = group.split((RisefallError, OSError))
         if ours is None or other is not None:
@@ -220,17 +304,14 @@ def evaluate(config: Config, settings: Settings) -> int:
         raise could_not(first_of(ours)) from None
     except OSError as error:
         raise could_not(error) from error
+    evaluator = evaluation.evaluator
     if settings.as_json:
-        for one in objects(evaluator, pools):
+        for one in objects(evaluator, evaluation.hearing, evaluation.pools):
             click.echo(msgspec.json.encode(one))
     elif settings.once or not is_live:
-        _print(console, evaluator, pools)
+        if evaluator.scripts() or evaluator.instances() or evaluation.pools is not None:
+            console.print(evaluation.tables())
+        else:
+            console.print("nothing to evaluate: no instance, no script, no virtual server")
     sys.stdout.flush()
     return 0 if evaluator.healthy else 1
-
-
-def _print(console: Console, evaluator: Evaluator, pools: Pools | None) -> None:
-    if not evaluator.scripts() and not evaluator.instances() and pools is None:
-        console.print("nothing to evaluate: no instance, no script, no virtual server")
-        return
-    console.print(tables(evaluator, pools))

@@ -320,7 +320,7 @@ def shown(figures: Figures | None, fails_before: int) -> Shown:
 
 def write_whole(path: Path, data: bytes) -> None:
     """A file is the old one or the new one, whatever happens. Raises: OSError."""
-    new = path.with_suffix(NEW)
+    new = path.with_name(path.name + NEW)  # several files of one name are written at the same time
     try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(data)

@@ -39,7 +39,7 @@ class Publisher(Protocol):
         """
 
     def forget_script(self, name: str) -> None:
-        """Nothing is known of it any more: the daemon ends."""
+        """Nothing is known of it any more: the daemon ends, or a reload has removed it."""
 
 
 class TrackFiles:
@@ -96,7 +96,7 @@ def read_scripts(path: str, hear: Callable[[str], None]) -> Config:
 
 
 class Scripts:
-    """All scripts of one file. `run` for ever."""
+    """All scripts of one file, or of what it says after a reload. `run` for ever."""
 
     def __init__(
         self,
@@ -111,13 +111,35 @@ class Scripts:
         self._publishers: Sequence[Publisher] = tuple(publishers)
         self._say = say
         self._most = most
-        self._config = config
-        self._scripts = {one.name: one for one in first_ones(config)}
-        found = inherited() if env is None else dict(env)
-        self._jobs = [job for one in self._scripts.values() if (job := self._job(one, found)) is not None]
+        self._env = inherited() if env is None else dict(env)
+        self._jobs: dict[str, Job] = {}
+        self.runner: Runner | None = None
+        """While it runs."""
+        self.configs: dict[str, Script] = {}
+        """The scripts by name."""
+        self.reload(config)
 
-    def _job(self, script: Script, env: Mapping[str, str]) -> Job | None:
-        made = prepared(script.command, self._config.global_, env)
+    def reload(self, config: Config) -> str:
+        """Runs what another file says; returns what came of it. Raises: StartError; then nothing has changed.
+
+        A script of which nothing has changed goes on, a run under way included. One with another pace begins anew with its old
+        result, one with another command or user without any: its first result acts at once, and till then its last word stands.
+        """
+        scripts = {one.name: one for one in first_ones(config)}
+        jobs = {name: self._job(one, config) for name, one in scripts.items()}
+        gone = [name for name in self._jobs if name not in jobs]
+        same = sum(self._jobs.get(name) is job for name, job in jobs.items())
+        new = sum(name not in self._jobs for name in jobs)
+        self.configs, self._jobs = scripts, jobs
+        if self.runner is not None:
+            self.runner.follow(jobs.values())
+        for publisher in self._publishers:
+            for name in gone:
+                publisher.forget_script(name)
+        return f"{same} scripts as before, {len(jobs) - same - new} changed, {new} new, {len(gone)} gone"
+
+    def _job(self, script: Script, config: Config) -> Job:
+        made = prepared(script.command, config.global_, self._env)
         for line in made.said:
             self._say(f"vrrp_script {script.name}: {line}")
         if isinstance(made, Dropped):
@@ -131,18 +153,34 @@ class Scripts:
             fall=script.fall,
             imitated=Imitated.HEAD,
         )
-        return Job(settings, made.program(env, self._config.global_.umask), made)
+        umask = config.global_.umask
+        job = Job(settings, made.program(self._env, umask), made, umask)
+        old = self._jobs.get(script.name)
+        if old is None:
+            return job
+        if (old.ready, old.umask) != (made, umask):
+            job.script.carry(None)
+        elif old.script.settings == settings:
+            return old
+        else:
+            job.script.carry(old.script if old.script.init is Init.DONE else None)
+        return job
 
     async def run(self) -> None:
         """Until cancelled; no program outlives it."""
         with Children(self._most) as children:
-            self.runner = Runner(self._jobs, children, self)
+            self.runner = Runner(self._jobs.values(), children, self)
             try:
                 await self.runner.run()
             finally:
+                self.runner = None
                 for publisher in self._publishers:
-                    for name in self._scripts:
+                    for name in self._jobs:
                         publisher.forget_script(name)
+
+    def jobs(self) -> Iterable[Job]:
+        """Each script as it stands."""
+        return self._jobs.values()
 
     # --- what the runner tells --------------------------------------------------------------------------------------
 
@@ -155,7 +193,7 @@ class Scripts:
 
     def ran(self, name: str) -> None:
         """A run has counted."""
-        job, script = self.runner.jobs[name], self._scripts[name]
+        job, script = self._jobs[name], self.configs[name]
         if job.script.init is not Init.DONE:
             return
         for publisher in self._publishers:

@@ -27,7 +27,6 @@ import trio
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.plan import Loaded
-from risefall.config.keepalived.model import Config as ScriptsConfig
 from risefall.daemon.draft import Draft, Groups, ProxyKey, checks_of, place_all
 from risefall.daemon.gauge import Gauge, show_reading
 from risefall.daemon.growth import Grower
@@ -60,9 +59,10 @@ from risefall.surfaces.resolvers import Tally
 from risefall.surfaces.serve import INHERITED, inherited, serve
 
 if TYPE_CHECKING:
+    from risefall.daemon.companion import Asked, Companion, Read
     from risefall.daemon.push import Push
     from risefall.daemon.resolving import Resolver
-    from risefall.daemon.scripts import Publisher, Scripts
+    from risefall.daemon.scripts import Publisher
 
 LEAD_NS = 20_000_000
 LEAD_PER_CHECK_NS = 30_000
@@ -79,7 +79,7 @@ class Options(msgspec.Struct, frozen=True):
     slots: checks under way at once, 0 for as many as descriptors allow. socket_path: "" for the usual place.
     serve_config: also what the configuration itself opens: stats sockets and monitor-uri. state_dir: where the state is kept over restarts, "" for nowhere.
     push: runtime sockets of HAProxys whose servers are set from here. push_only: of these backends; all where empty.
-    scripts: vrrp_scripts to run. track_dir: where their track files are written, "" for nowhere.
+    beside: what to do beside keepalived, None for nothing; beside_read: its files.
     """
 
     log: str = "config"
@@ -94,8 +94,8 @@ class Options(msgspec.Struct, frozen=True):
     serve_config: bool = False
     push: tuple[str, ...] = ()
     push_only: tuple[str, ...] = ()
-    scripts: ScriptsConfig | None = None
-    track_dir: str = ""
+    beside: Asked | None = None
+    beside_read: Read | None = None
 
 
 class Service:
@@ -127,7 +127,7 @@ class Service:
         self._shown_node = self._description = ""
         self._maxconn = 0
         self.publishers: list[Publisher] = []
-        """Who is told the results of `scripts`; put in before `run`."""
+        """Who is told the results of scripts; put in before `run`."""
         self.handled = 0
         """Events that Python has handled."""
         self._wanted = trio.Event()
@@ -141,6 +141,7 @@ class Service:
         self._socket_paths: list[str] = []
         self._notifier = Notifier("")
         self._push: Push | None = None
+        self._companion: Companion | None = None
         self._answering: Answering | None = answering
         self._tracked: FleetBoard
         self._marks: array[int]
@@ -196,15 +197,16 @@ class Service:
         """Returns once `run` has."""
         await self._ended.wait()
 
-    def _make_scripts(self, config: ScriptsConfig) -> Scripts:
+    def _make_companion(self) -> Companion | None:
         """Raises: StartError."""
-        from risefall.daemon.scripts import Scripts, TrackFiles
+        options = self._options
+        if options.beside is None or options.beside_read is None:
+            ScriptBoard(self.board, ())
+            return None
+        from risefall.daemon.companion import Companion, HeardFile
 
-        board = ScriptBoard(self.board, [script.name for script in config.scripts])
-        publishers: list[Publisher] = [board, *self.publishers]
-        if self._options.track_dir:
-            publishers.append(TrackFiles(self._options.track_dir, self.report.say))
-        return Scripts(config, publishers, self.report.say)
+        memory = HeardFile(options.state_dir, options.socket_path or usual_socket_path(), options.beside.notify_fifo)
+        return Companion(options.beside, options.beside_read, self.board, self.publishers, self.report.say, memory)
 
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         loaded, options = self._loaded, self._options
@@ -272,10 +274,9 @@ class Service:
                     nursery.start_soon(self._keeper.run, self._news, lambda: self.join, self._news())
                     if self._keeper.active:
                         nursery.start_soon(memory.run, self.board.facts)
-                    if options.scripts is not None:
-                        nursery.start_soon(self._make_scripts(options.scripts).run)
-                    else:
-                        ScriptBoard(self.board, ())
+                    self._companion = self._make_companion()
+                    if self._companion is not None:
+                        nursery.start_soon(self._companion.run)
                     for task in self._make_pushing():
                         nursery.start_soon(task)
                     if options.stats_s:
@@ -394,9 +395,13 @@ class Service:
             stamp = time.monotonic_ns() // 1000
             self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={stamp}", "STATUS=reading the configuration again")
             try:
-                if self._reread is None:
+                if self._reread is None and self._companion is None:
                     raise StartError("this configuration cannot be read again: it did not come from files")
-                told = await self._reload(self._reread)
+                beside = await self._read_beside()
+                parts = [await self._reload(self._reread)] if self._reread is not None else []
+                if beside is not None:
+                    parts.append(self._reload_beside(beside, alone=not parts))
+                told = "; ".join(parts)
                 self.report.say(f"reloaded: {told}")
             except RisefallError as error:
                 self.report.say(f"not reloaded, everything goes on as it was:\n{error}")
@@ -404,6 +409,25 @@ class Service:
             finally:
                 self._notifier.tell("READY=1", self._status())
         return told
+
+    async def _read_beside(self) -> Read | None:
+        """What is done beside keepalived, read again before anything changes."""
+        if self._options.beside is None:
+            return None
+        from risefall.daemon.companion import read_files
+
+        return await trio.to_thread.run_sync(read_files, self._options.beside, self.report.say)
+
+    def _reload_beside(self, beside: Read, *, alone: bool) -> str:
+        """alone: nothing else was reloaded, so that a fault is one of the whole. Returns what came of it. Raises: StartError."""
+        assert self._companion is not None
+        try:
+            return self._companion.reload(beside)
+        except (RisefallError, OSError) as error:
+            told = f"what runs beside keepalived goes on as it was: {error}"
+            if alone:
+                raise StartError(told) from error
+            return told
 
     async def _reload(self, reread: Callable[[], Loaded]) -> str:
         self._growing = False  # servers that come now would be lost
@@ -603,6 +627,9 @@ class Service:
             "description": self._description,
             "DroppedLogs": self.report.dropped,
         }
+
+    def vrrp(self) -> list[dict[str, object]]:
+        return self._companion.rows() if self._companion is not None else []
 
     def resolvers(self) -> list[Tally]:
         """The counters of `show resolvers`."""

@@ -100,6 +100,11 @@ class ScriptBoard:
 
     def __init__(self, board: Board, names: Iterable[str]) -> None:
         self._board = board
+        self.follow(names)
+
+    def follow(self, names: Iterable[str]) -> None:
+        """These are all there are now; what is known of them stands."""
+        board = self._board
         board.facts.sweep_begin(Kind.SCRIPT)
         for name in names:
             if not board.facts.hold(Kind.SCRIPT, os.fsencode(name)):

@@ -28,6 +28,10 @@ ARGUMENTS = 4
 """What `notify` gets besides its own: what, name, state, priority."""
 
 
+Fifos = Sequence[tuple[str | None, Command | None]]
+"""Each with the program that reads it."""
+
+
 def shown(call: Call) -> str:
     """A call in one line, for those who only want to see it."""
     match call:
@@ -74,16 +78,25 @@ class Caller:
         say: Callable[[str], None],
         *,
         commands: Iterable[Command] | None = None,
-        fifos: Sequence[tuple[str | None, Command | None]] | None = None,
+        fifos: Fifos | None = None,
     ) -> None:
         """say: is told what keepalived logs. commands, fifos: each FIFO with its program; without, those of VRRP.
 
         Raises: OSError when a FIFO cannot be made.
         """
-        self._config = config
         self._env = dict(env)
         self._say = say
         self._children = Children()
+        self._mails, self._letters = trio.open_memory_channel[Mail](MAILS_MAX)
+        self._fifos: list[Fifo] = []
+        self.follow(config, commands=commands, fifos=fifos)
+
+    def follow(self, config: Config, *, commands: Iterable[Command] | None = None, fifos: Fifos | None = None) -> None:
+        """Calls what another configuration says; FIFOs end and are made again, as keepalived does.
+
+        Raises: OSError when one cannot be made; the rest is in place then.
+        """
+        self._config = config
         self._ready: dict[tuple[str, ...], Ready] = {}
         global_ = config.global_
         if fifos is None:
@@ -92,17 +105,16 @@ class Caller:
                 (global_.notify_fifo, global_.notify_fifo_script),
             )
         for command in _commands(config) if commands is None else commands:
-            made = prepared(command, global_, env)
+            made = prepared(command, global_, self._env)
             for line in made.said:
-                say(line)
+                self._say(line)
             if not isinstance(made, Dropped):
                 self._ready[command.argv] = made
-        paths = dict.fromkeys(path for path, _ in fifos if path)
-        self._fifos = [Fifo(path, global_.umask) for path in paths]
+        self._close_fifos()
+        self._fifos += [Fifo(path, global_.umask) for path in dict.fromkeys(path for path, _ in fifos if path)]
         for path, command_ in fifos:
             if path and command_ is not None and command_.argv in self._ready:
                 self._start(self._ready[command_.argv], (path,))
-        self._mails, self._letters = trio.open_memory_channel[Mail](MAILS_MAX)
 
     @property
     def programs(self) -> int:
@@ -174,8 +186,11 @@ class Caller:
 
     def close(self) -> None:
         self._children.close()
-        for fifo in self._fifos:
-            fifo.close()
+        self._close_fifos()
+
+    def _close_fifos(self) -> None:
+        while self._fifos:
+            self._fifos.pop().close()
 
 
 def _commands(config: Config) -> Iterable[Command]:

@@ -137,6 +137,24 @@ class Node:
             self.network.start(OTHER)
         self.network.start(US, delay_us=self.config.global_.startup_delay_ms * 1000)
 
+    def resume(self, old: Node) -> None:
+        """Instead of `start`: keepalived was reloaded, and `old` is what ran till then. Its instances that are no more are told."""
+        self.notifier.remember(old.notifier)
+        if self.peer is not None:
+            self.network.resume(OTHER, old.states(OTHER), {})
+        before, groups = old.states(US), {one.name: one.state for one in old.network.nodes[US].groups}
+        kept = {one.name for one in self.config.instances}
+        gone = [one.name for one in old.config.instances if one.name not in kept]
+        left = [action for name in gone for action in old.network.delete(US, name)]
+        self.network.resume(US, before, groups, left, again=self.config.global_.fifo_write_states_on_reload)
+
+    def states(self, whose: str) -> dict[str, State]:
+        """The states of a node's instances; of those that nothing has been told of yet, INIT."""
+        ports = self.network.nodes[whose].ports if whose in self.network.nodes else {}
+        return {
+            name: one.instance.state if one.instance.told or whose != US else State.INIT for name, one in ports.items()
+        }
+
     def stop(self) -> None:
         """keepalived ends."""
         self.network.stop(US)

@@ -7,6 +7,7 @@ next end, in the order in which they came; the ladder of signals never waits.
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
@@ -17,7 +18,17 @@ import trio
 from risefall.engine.spawning import Child, Program
 from risefall.errors import NativeError
 from risefall.evaluator.commands import SHELL_CANNOT, Ready
-from risefall.vrrp.scripts import Action, Kill, Line, Outcome, Script, ScriptSettings, Start, Turned
+from risefall.vrrp.scripts import (
+    TERM_TO_KILL_US,
+    Action,
+    Kill,
+    Line,
+    Outcome,
+    Script,
+    ScriptSettings,
+    Start,
+    Turned,
+)
 from risefall.vrrp.settings import US_PER_S
 
 STARTS_A_TURN = 16
@@ -51,9 +62,13 @@ class Hear(Protocol):
 class Job:
     """One script: its machine, its program, and how the last run went. ready: None only in tests with a program of theirs."""
 
-    def __init__(self, settings: ScriptSettings, program: Program, ready: Ready | None = None) -> None:
+    def __init__(
+        self, settings: ScriptSettings, program: Program, ready: Ready | None = None, umask: int | None = None
+    ) -> None:
         self.script = Script(settings)
         self.program = program
+        self.ready = ready
+        self.umask = umask
         self.by_shell = ready is not None and ready.by_shell
         self.armed_us: int | None = None
         self.waits = False
@@ -86,27 +101,54 @@ class Runner:
         self._sequence = 0
         self._waiting: deque[Job] = deque()
         self._under_way: dict[Child, tuple[Job, int, int]] = {}
+        self._ending: deque[tuple[int, Child]] = deque()
+        """When those are killed that were told to end."""
+        self._pause = trio.CancelScope()
 
     def statistics(self) -> dict[str, int]:
         """running, waiting for room, and runs so far."""
         runs = sum(job.runs for job in self.jobs.values())
         return {"running": len(self._under_way), "waiting": len(self._waiting), "runs": runs}
 
+    def follow(self, jobs: Iterable[Job]) -> None:
+        """Runs these from now on. Those that are here already go on; what runs of others is told to end, and counts no more."""
+        wanted = {job.name: job for job in jobs}
+        now_us = self._clock()
+        for child, (job, _, _) in [*self._under_way.items()]:
+            if wanted.get(job.name) is not job:
+                del self._under_way[child]
+                if self._starter.signal(child, signal.SIGTERM):
+                    self._ending.append((now_us + TERM_TO_KILL_US, child))
+        for job in self.jobs.values():
+            if wanted.get(job.name) is not job:
+                job.armed_us = None
+        self._waiting = deque(job for job in self._waiting if wanted.get(job.name) is job)
+        new = [job for job in wanted.values() if self.jobs.get(job.name) is not job]
+        self.jobs = wanted
+        for job in new:
+            self._begin(job)
+        self._pause.cancel()
+
     async def run(self) -> None:
         """Starts every script at once, as keepalived does, and then each at its interval."""
         for job in self.jobs.values():
-            job.script.tick_us = self._clock()
-            self._arm(job)
+            self._begin(job)
         while True:
             self._due()
-            wake_s = (self._heap[0][0] + 1) / US_PER_S if self._heap else float("inf")
-            with trio.move_on_at(wake_s):
+            wakes_us = [queue[0][0] for queue in (self._heap, self._ending) if queue]
+            with trio.CancelScope(deadline=(min(wakes_us) + 1) / US_PER_S if wakes_us else float("inf")) as self._pause:
                 await self._starter.wait()
             self._collect()
+
+    def _begin(self, job: Job) -> None:
+        job.script.tick_us = self._clock()
+        self._arm(job)
 
     def _due(self) -> None:
         """What is due now, some starts at a time."""
         turns = 0
+        while self._ending and self._ending[0][0] <= self._clock():
+            self._starter.signal(self._ending.popleft()[1], signal.SIGKILL)
         while self._heap and self._heap[0][0] <= self._clock():
             due_us, _, job = heappop(self._heap)
             if job.armed_us != due_us:

@@ -20,7 +20,7 @@ from contextlib import suppress
 
 import trio
 
-from risefall.config.keepalived.model import Process
+from risefall.config.keepalived.model import Process, TrackFile
 from risefall.vrrp.processes import Parameters, matches
 from risefall.vrrp.trackers import FILE_BYTES
 
@@ -42,6 +42,20 @@ def read_start(path: str) -> bytes | None:
             return file.read(FILE_BYTES)
     except OSError:
         return None
+
+
+def due_to_init(file: TrackFile) -> bool:
+    """Whether keepalived writes `init_file`'s value when it starts."""
+    return file.init is not None and (file.overwrite or not os.path.lexists(file.path))
+
+
+def write_init(file: TrackFile, umask: int) -> None:
+    """As keepalived: a new file, also in place of an old one. Raises: OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(file.path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(file.path, flags, 0o666 & ~umask), "w", encoding="ascii") as out:
+        out.write(f"{file.init}\n")
 
 
 class Files:

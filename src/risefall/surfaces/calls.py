@@ -69,6 +69,9 @@ class Api(Protocol):
     async def reload(self) -> str:
         """Reads the configuration again. Returns what came of it. Raises: RisefallError; then nothing has changed."""
 
+    def vrrp(self) -> Sequence[Mapping[str, object]]:
+        """The objects of `show vrrp`; none where nothing is known of a keepalived."""
+
     def sockets(self) -> Sequence[tuple[str, Level]]:
         """Where clients come in, and what they may do there."""
 

@@ -10,6 +10,7 @@ from risefall.surfaces.changes import CHANGES
 from risefall.surfaces.growing import GROWING
 from risefall.surfaces.keeping import KEEPING
 from risefall.surfaces.looks import LOOKS
+from risefall.surfaces.vrrp import VRRP
 
-COMMANDS = (*CHANGES, *GROWING, *KEEPING, *LOOKS)
+COMMANDS = (*CHANGES, *GROWING, *KEEPING, *LOOKS, *VRRP)
 """Every command but those about the session itself (`runtime.SESSION_COMMANDS`)."""

@@ -53,6 +53,22 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
     is_group: bool = False
 
 
+class Again(msgspec.Struct, frozen=True, gc=False):
+    """A state that stood through a reload and is said again, to the FIFO only. priority: 0 of a group."""
+
+    name: str
+    state: State
+    priority: int
+    is_group: bool = False
+
+
+class Delete(msgspec.Struct, frozen=True, gc=False):
+    """A reload has removed this instance: the DELETED notifies are due."""
+
+    instance: str
+    priority: int
+
+
 class HeardLower(msgspec.Struct, frozen=True, gc=False):
     """A MASTER heard a worse advert: notify_master_rx_lower_pri is due, and gratuitous ARPs."""
 
@@ -75,4 +91,4 @@ class Log(msgspec.Struct, frozen=True, gc=False):
     detail: bool = False
 
 
-Action = Send | Enter | EnterGroup | Stop | HeardLower | Reprioritised | Log
+Action = Send | Enter | EnterGroup | Stop | Delete | Again | HeardLower | Reprioritised | Log

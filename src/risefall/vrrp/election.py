@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from risefall.vrrp.actions import (
     Action,
+    Again,
+    Delete,
     Enter,
     HeardLower,
     Log,
@@ -141,6 +143,38 @@ class Instance:
             self._log("Entering BACKUP STATE (init)")
             self._tell()
         self._arm(now_us)
+
+    def resume(self, now_us: int, before: State, *, again: bool = False) -> None:
+        """Goes on after a reload, with faults and total set as for `start`. before: its state till then, which is not told again.
+
+        again: but to the FIFO, and by 2.2.7 only FAULT.
+        """
+        faulty = bool(self.faults) or (self.group is not None and self.group.faulty())
+        if not faulty and before in (State.INIT, State.FAULT):
+            self.start(now_us)
+            return
+        self.told = True
+        if not faulty:
+            self.state = self.want = before
+            self.wait_us = self._full_wait()
+        elif before is State.FAULT:
+            self.state = State.FAULT
+            if again:
+                self.out.append(Again(self.settings.name, self.state, self.effective))
+        else:
+            self._log("entering FAULT state")
+            self.state = State.FAULT
+            self._tell()
+        if self.faults:
+            self.want = State.FAULT
+        self._arm(now_us)
+
+    def delete(self) -> None:
+        """A reload has removed it; a MASTER resigns."""
+        if self.state is State.MASTER:
+            self._resign()
+        self.out.append(Delete(self.settings.name, self.effective))
+        self.halt()
 
     def stop(self, now_us: int) -> None:
         """keepalived ends; a MASTER resigns."""

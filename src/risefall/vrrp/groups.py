@@ -8,7 +8,7 @@ Source: spec/keepalived-track.md §5.2; `vrrp_sync.c` of 2.2.7.
 
 from __future__ import annotations
 
-from risefall.vrrp.actions import Action, EnterGroup, Log, State, Stop
+from risefall.vrrp.actions import Action, Again, EnterGroup, Log, State, Stop
 from risefall.vrrp.election import Instance
 
 
@@ -37,6 +37,21 @@ class Group:
             self.state = State.FAULT
         if self.state in (State.FAULT, State.BACKUP):
             self.out.append(EnterGroup(self.name, self.state))
+
+    def resume(self, before: State, members: list[State], *, again: bool = False) -> None:
+        """As `start`, after a reload. before: the group's state till then, INIT where it is new; members: those of its members.
+
+        again: the FIFO is told the state that stands.
+        """
+        self.state = State.BACKUP
+        if self.faulty():
+            self.state = State.FAULT
+        elif all(one is State.MASTER for one in members):
+            self.state = State.MASTER
+        if self.state is not before and before is not State.INIT:
+            self.out.append(EnterGroup(self.name, self.state))
+        elif again and before is not State.INIT:
+            self.out.append(Again(self.name, self.state, 0, is_group=True))
 
     def stop(self) -> None:
         """The members have stopped."""

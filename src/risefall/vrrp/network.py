@@ -138,20 +138,57 @@ class Network:
     def start(self, name: str, *, delay_us: int = 0) -> None:
         """keepalived starts here, with what its trackers have told by now. delay_us: vrrp_startup_delay."""
         node = self.nodes[name]
-        node.running = True
         for port in node.ports.values():
-            instance, standing = port.instance, port.trackers.standing()
-            instance.halt()
-            instance.set_total(self.now_us, standing.total)
-            instance.faults |= standing.faults
-            instance.pending |= standing.pending
-            if port.link in node.links_down and not instance.settings.dont_track_primary:
-                instance.faults.add(f"interface {port.link}")
+            port.instance.pending |= self._prepare(port)
         for group in node.groups:
             group.start()
         for port in node.ports.values():
             port.instance.start(self.now_us, delay_us=delay_us)
         self._settle(node)
+
+    def _prepare(self, port: Port) -> frozenset[str]:
+        """What its trackers have told by now becomes the instance's; returns those that have not."""
+        node, instance, standing = port.node, port.instance, port.trackers.standing()
+        node.running = True
+        instance.halt()
+        instance.set_total(self.now_us, standing.total)
+        instance.faults |= standing.faults
+        if port.link in node.links_down and not instance.settings.dont_track_primary:
+            instance.faults.add(f"interface {port.link}")
+        return standing.pending
+
+    def resume(
+        self,
+        name: str,
+        before: Mapping[str, State],
+        groups: Mapping[str, State],
+        gone: Iterable[Action] = (),
+        *,
+        again: bool = False,
+    ) -> None:
+        """keepalived goes on here after a reload: scripts that have not told hold nothing back any more.
+
+        before, groups: the states till then of instances and groups, by name; who is not among them starts. gone: what those
+        that are no more still want done. again: whether states that stand are said again to the FIFO.
+        """
+        node = self.nodes[name]
+        for port in node.ports.values():
+            self._prepare(port)
+        node.out += gone
+        for group in node.groups:
+            members = [before.get(one.settings.name, State.INIT) for one in group.members]
+            group.resume(groups.get(group.name, State.INIT), members, again=again)
+        for port in node.ports.values():
+            port.instance.resume(self.now_us, before.get(port.instance.settings.name, State.INIT), again=again)
+        self._settle(node)
+
+    def delete(self, name: str, instance: str) -> list[Action]:
+        """A reload has removed an instance from this node: what is left to be done of it, but for packets."""
+        node = self.nodes[name]
+        node.ports[instance].instance.delete()
+        left = [action for action in node.out if type(action) is not Send]
+        self._settle(node)
+        return left
 
     def stop(self, name: str) -> None:
         """keepalived is told to end: a MASTER resigns."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from risefall.vrrp.actions import Action, Enter, EnterGroup, HeardLower, Reprioritised, State, Stop
+from risefall.vrrp.actions import Action, Again, Delete, Enter, EnterGroup, HeardLower, Reprioritised, State, Stop
+from risefall.vrrp.fifo import MASTER_RX_LOWER_PRI, PRIORITY, render_fifo
 
 Command = tuple[str, ...]
 
@@ -88,21 +89,34 @@ class Notifier:
         """All that follows these actions, in order."""
         return [call for action in actions for call in self._calls(action)]
 
+    def remember(self, old: Notifier) -> None:
+        """What was mailed last goes on to count after a reload, and who is no more is told of as it wished."""
+        self._mailed = old._mailed
+        self._of = old._of | self._of
+
     def deleted(self, name: str, priority: int) -> list[Call]:
-        """A reload removed this instance."""
+        """A reload removed this instance. Without notify_deleted 2.2.7 tells of FAULT, but does not run notify_fault."""
         settings = self._of.get((False, name), NotifySettings())
-        return self._state_calls(name, State.FAULT.name if settings.deleted is None else DELETED, priority)
+        if settings.deleted is not None:
+            return self._state_calls(name, DELETED, priority)
+        return self._state_calls(name, State.FAULT.name, priority)[1 if settings.fault else 0 :]
 
     def _calls(self, action: Action) -> list[Call]:
         if isinstance(action, Enter):
             return self._state_calls(action.instance, action.state.name, action.priority) if action.told else []
         if isinstance(action, EnterGroup):
             return self._state_calls(action.group, action.state.name, 0, is_group=True)
+        if isinstance(action, Again):
+            return self._fifo(
+                "GROUP" if action.is_group else "INSTANCE", action.name, action.state.name, action.priority
+            )
+        if isinstance(action, Delete):
+            return self.deleted(action.instance, action.priority)
         if isinstance(action, Stop):
             return self._state_calls(action.name, STOP, action.priority, is_group=action.is_group)
         if isinstance(action, HeardLower):
             script = self._of.get((False, action.instance), NotifySettings()).master_rx_lower_pri
-            return [*_run(script), *self._fifo(f'INSTANCE "{action.instance}" MASTER_RX_LOWER_PRI {action.priority}')]
+            return [*_run(script), *self._fifo("INSTANCE", action.instance, MASTER_RX_LOWER_PRI, action.priority)]
         if isinstance(action, Reprioritised):
             return self._priority_calls(action)
         return []
@@ -114,7 +128,7 @@ class Notifier:
         return [
             *_run(_specific(settings, state)),
             *_run(generic),
-            *self._fifo(f'{what} "{name}" {state} {priority}'),
+            *self._fifo(what, name, state, priority),
             *self._mail(settings, name, state, is_group=is_group),
         ]
 
@@ -122,11 +136,11 @@ class Notifier:
         """Only the FIFO is told, and only with notify_priority_changes."""
         if not self._of.get((False, action.instance), NotifySettings()).priority_changes:
             return []
-        what = "MASTER_PRIORITY" if action.state is State.MASTER else "BACKUP_PRIORITY"
-        return self._fifo(f'INSTANCE "{action.instance}" {what} {action.priority}')
+        state = State.MASTER if action.state is State.MASTER else State.BACKUP
+        return self._fifo("INSTANCE", action.instance, f"{state.name}{PRIORITY}", action.priority)
 
-    def _fifo(self, text: str) -> list[Call]:
-        return [FifoLine(f"{text}\n")] if self._globals.fifo else []
+    def _fifo(self, kind: str, name: str, event: str, priority: int) -> list[Call]:
+        return [FifoLine(render_fifo(kind, name, event, priority))] if self._globals.fifo else []
 
     def _mail(self, settings: NotifySettings, name: str, state: str, *, is_group: bool) -> list[Call]:
         if not settings.smtp_alert or (state == State.FAULT.name and self._globals.no_email_faults):

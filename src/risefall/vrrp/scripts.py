@@ -21,6 +21,9 @@ from risefall.vrrp.settings import US_PER_S, Imitated
 TERM_TO_KILL_US = 2 * US_PER_S
 KILL_TO_KILL_US = 2 * US_PER_S
 AGAIN_US = 10 * US_PER_S
+LATE_US = 50_000
+"""Who is later than this counts from then on; less is the machine's matter, and must not turn the order of what is due together:
+keepalived wakes late by less than a program takes to start."""
 SIGKILL = 9
 SIGTERM = 15
 
@@ -117,18 +120,30 @@ def counted(result: int, success: bool, rise: int, fall: int, init: Init) -> tup
 class Script:
     """The machine of one script, shared by all instances that track it. Feed it times; do what it answers."""
 
-    def __init__(self, settings: ScriptSettings, *, result: int | None = None, init: Init = Init.INIT) -> None:
-        """result: carried over by a reload, with Init.DONE; else the start, rise - 1."""
+    def __init__(self, settings: ScriptSettings) -> None:
         self.settings = settings
-        self.result = settings.rise - 1 if result is None else result
-        self.init = init
+        self.result = settings.rise - 1
+        self.init = Init.INIT
         self.stage = Stage.IDLE
         self.last_status = 0
         self.tick_us = 0
         """When the next run is due; a time in the past stands for at once."""
         self._runs = 0
         self._due: dict[int, int] = {}
+        """The next rung of each run's ladder, in the order in which they were set."""
         self._pids: dict[int, int] = {}
+
+    def carry(self, old: Script | None) -> None:
+        """After a reload: begins with what was found before, up or down in full; None where nothing was known.
+
+        2.2.7 goes by the name alone: another command or user of that name begins with the old result (spec §1.7 says otherwise).
+        """
+        if old is None:
+            self.init = Init.RELOAD
+            return
+        self.result = self.settings.rise + self.settings.fall - 1 if old.good else 0
+        self.init = Init.DONE
+        self.last_status = old.last_status
 
     @property
     def good(self) -> bool:
@@ -143,16 +158,16 @@ class Script:
         return min(self.tick_us, due_us) if room else due_us
 
     def time(self, now_us: int, *, room: bool = True) -> list[Action]:
-        """Runs what is due: signals of the ladder first, oldest run first, then the tick.
+        """Runs what is due: the tick, since keepalived looks at timers before children, then the ladders by their time.
 
         room: whether a run may start; without, the tick waits.
         """
         actions: list[Action] = []
-        if self._due:
-            for run in [run for run, due_us in self._due.items() if due_us <= now_us]:
-                self._overdue(run, now_us, actions)
+        ladder = sorted((due_us, at, run) for at, (run, due_us) in enumerate(self._due.items()) if due_us <= now_us)
         if room and now_us >= self.tick_us:
             self._tick(now_us, actions)
+        for _, _, run in ladder:
+            self._overdue(run, now_us, actions)
         return actions
 
     def started(self, run: int, pid: int) -> None:
@@ -165,6 +180,7 @@ class Script:
 
     def _tick(self, now_us: int, actions: list[Action]) -> None:
         settings = self.settings
+        now_us = _nominal(self.tick_us, now_us)
         self.tick_us = now_us + settings.interval_us
         if self.stage is not Stage.IDLE:
             what = "already running" if self.stage is Stage.RUNNING else "being timed out"
@@ -178,6 +194,7 @@ class Script:
 
     def _overdue(self, run: int, now_us: int, actions: list[Action]) -> None:
         """One rung of the ladder; which one depends on the state that all runs share."""
+        now_us = _nominal(self._due.pop(run), now_us)
         if self.stage is Stage.RUNNING:
             self.stage = Stage.TERMINATING
             self._due[run] = now_us + TERM_TO_KILL_US
@@ -194,13 +211,11 @@ class Script:
             )
             self._due[run] = now_us + AGAIN_US
             actions.append(Kill(run, SIGKILL))
-        else:
-            # 2.2.7: the other run made the script idle; this one is neither killed nor waited for any more.
-            del self._due[run]
+        # Else, in 2.2.7, the other run made the script idle; this one is neither killed nor waited for any more.
 
     def lost(self, run: int) -> list[Action]:
         """The group of this run was not there when it was to be killed: no result."""
-        del self._due[run]
+        self._due.pop(run, None)
         self.stage = Stage.IDLE
         return [Line(f"Script {self.settings.name} child (PID {self._pids.pop(run, run)}) lost")]
 
@@ -237,3 +252,8 @@ class Script:
         if by_term or (self.stage is Stage.KILLING and outcome.signal in (SIGKILL, SIGTERM)):
             return False, "timed_out"
         return False, f"failed (due to signal {outcome.signal})"
+
+
+def _nominal(due_us: int, now_us: int) -> int:
+    """When something happens that was due then, and is looked at now."""
+    return due_us if now_us - due_us <= LATE_US else now_us
