@@ -162,6 +162,17 @@ def test_bad_options_are_refused(config: str, options: list[str], said: str) -> 
     assert said in err
 
 
+def test_a_trial_that_is_too_short_says_how_long_one_must_be(tmp_path: Path) -> None:
+    """Sound for 25 s at most, then a phase, `fall` checks and their intervals; and what cannot be seen is no 0.00."""
+    path = tmp_path / "slow.cfg"
+    path.write_text("backend b\n    server s 192.0.2.1:80 check inter 10s fall 2\n")
+    code, out, err = risefall("bench", "-f", str(path), "--for", "100ms")
+    assert code == 0, err
+    assert "a server of b" in out
+    assert "0.00 conn/s" not in out
+    assert "no failure was over in 0.1 s; one may take 77 s here: --for 77s" in err
+
+
 def test_nothing_to_play_is_refused_with_each_reason(tmp_path: Path) -> None:
     path = tmp_path / "tls.cfg"
     path.write_text("backend b\n    server s 192.0.2.1:443 check ssl verify none\n    server t 192.0.2.1:80\n")

@@ -46,6 +46,30 @@ class Plan(msgspec.Struct, frozen=True):
     dialect: str = "3"
 
 
+SOUND_INTERVALS = (1.5, 2.5)
+"""How long a server is sound before it is broken, of its `inter`."""
+
+
+def detect_limit_s(played: Played, fault: Fault | None = None) -> float:
+    """As long as the configuration can need, and a little: each of `fall` checks may last its timeouts."""
+    planned = played.planned
+    if fault is Fault.AGENT or played.acts is None:
+        return planned.agent_inter_ms / 1000 + GRACE_S
+    pace = max(planned.inter_ms, planned.fastinter_ms or 0)
+    longest = (planned.timeout_connect_ms or 0) + max(played.timeout_ms, planned.inter_ms)
+    return (planned.inter_ms + planned.fall * (pace + longest)) / 1000 + GRACE_S
+
+
+def pace_s(played: Played) -> float:
+    """The interval of what is broken of it: its health check, else its agent."""
+    return (played.planned.inter_ms if played.acts is not None else played.planned.agent_inter_ms) / 1000
+
+
+def failure_s(stage: Stage) -> float:
+    """How long a trial must last for one failure of each server to be found."""
+    return max(SOUND_INTERVALS[1] * pace_s(one) + detect_limit_s(one) for one in stage.played)
+
+
 class Server:
     """A played server while it runs: what the checkers say of it, and since when it is steady."""
 
@@ -90,13 +114,7 @@ class Server:
             await self.news.wait()
 
     def detect_limit_s(self, fault: Fault) -> float:
-        """As long as the configuration can need, and a little: each of `fall` checks may last its timeouts."""
-        planned = self.played.planned
-        if fault is Fault.AGENT:
-            return planned.agent_inter_ms / 1000 + GRACE_S
-        pace = max(planned.inter_ms, planned.fastinter_ms or 0)
-        longest = (planned.timeout_connect_ms or 0) + max(self.played.timeout_ms, planned.inter_ms)
-        return (planned.inter_ms + planned.fall * (pace + longest)) / 1000 + GRACE_S
+        return detect_limit_s(self.played, fault)
 
     def recover_limit_s(self) -> float:
         planned = self.played.planned
@@ -296,11 +314,11 @@ class Trial:
         if not usable:
             return
         turns: list[Fault] = []
-        inter_s = (played.planned.inter_ms if played.acts is not None else played.planned.agent_inter_ms) / 1000
+        inter_s = pace_s(played)
         while True:
             if not turns:
                 turns = dice.sample(usable, len(usable))
-            sound_s, longer_s = dice.uniform(1.5, 2.5) * inter_s, dice.uniform(0.0, inter_s)
+            sound_s, longer_s = dice.uniform(*SOUND_INTERVALS) * inter_s, dice.uniform(0.0, inter_s)
             await trio.sleep(sound_s)
             await self._break(server, turns.pop(), longer_s)
 
