@@ -113,6 +113,7 @@ def run(folder: Path, text: str, *words: str, config: str = CONFIG) -> Result:
 
 def test_text_objects_and_a_picture(tmp_path: Path) -> None:
     trace(tmp_path, 0, 50, 90, 50, 0)
+    pytest.importorskip("matplotlib")
     done = run(tmp_path, SCENARIO, "--plot", str(tmp_path / "out"))
     assert done.exit_code == 0, done.output
     assert "agents play 100 s of the trace" in done.stdout
