@@ -1,14 +1,17 @@
 """Detection times: do risefall, the real HAProxy 2.6 and the simulator draw from one distribution?
 
-For 12 configurations x 6 faults, `risefall bench --against haproxy` injects the same failures into both programs, and a
-two-sample Kolmogorov-Smirnov test says whether their detection times may come from one distribution. Those of `risefall
-simulate` are a third column, tested against HAProxy's. Each cell is run twice, with two seeds:
-risefall's failures of one are compared with HAProxy's of the other, since those of one seed come at the same moments, and the
-test wants independent samples. HAProxy is compared with itself too: so often does the test reject what is the same.
+For 12 configurations x 6 faults. `risefall bench --against haproxy` breaks many servers of one configuration, each by a fault that
+its seed draws, so that one run has every fault of a configuration in it; it lasts as long as the slowest detection needs, and only
+the first failure of each server counts: what was still going on at the end would be missing among the slow ones. A two-sample
+Kolmogorov-Smirnov test says whether detection times may come from one distribution. Each configuration is run twice, with two
+seeds: risefall's failures of one are compared with HAProxy's of the other, since those of one seed come at the same moments, and
+the test wants independent samples. HAProxy is compared with itself too: so often does the test reject what is the same. The
+simulator's are compared with HAProxy's of both.
 
-    python bench/truth.py            all of it: 70 cells of four minutes and more, for a night
-    python bench/truth.py --quick    two configurations, two faults, a few seconds each: shows that it works
-    python bench/truth.py --draw docs/truth.png CELLS...    a picture of what `--json` has written
+    python bench/truth.py --keep truth.jsonl             all of it, some 20 minutes; goes on where an earlier run ended
+    python bench/truth.py --keep truth.jsonl --most 1    the next configuration only, about a minute
+    python bench/truth.py --quick                        two configurations, a few seconds each: shows that it works
+    python bench/truth.py --draw docs/truth.png truth.jsonl    a picture of what was kept
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -27,11 +31,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchlib import BenchError, environment
+from risefall.cli.loading import load_text
 
 FAULTS = ("refuse", "deaf", "reset", "silent", "error", "half")
 TCP_FAULTS = ("refuse", "deaf")
 ALPHA = 0.01
 OTHER_SEED = 1000
+SIMULATED = 40
+"""Servers of a simulated run."""
 KEPT = 400
 """Values of a column that `--json` tells, evenly over its quantiles."""
 TIMEOUTS = "timeout connect 400ms\n"
@@ -98,20 +105,36 @@ def config_of(name: str, servers: int) -> str:
     return f"backend b\n{text}{listed}"
 
 
-def detections(path: Path, fault: str, span: str, seed: int) -> dict[str, list[float]]:
-    """Detection times of both programs. Raises BenchError when the bench did not run."""
-    words = ["bench", "-f", str(path), "--as", "2.6", "--against", "haproxy", "--faults", fault, "--for", span]
+def faults_of(config: str) -> tuple[str, ...]:
+    return TCP_FAULTS if config == "tcp" else FAULTS
+
+
+def span_s(path: Path) -> float:
+    """The longest sound time before a first failure (`trial/running.py`), and the longest time to find one; and a second."""
+    planned = load_text(str(path), path.read_text(), {}, "2.6").planned[0]
+    reply_ms = (planned.timeout_connect_ms or 0) + max(planned.timeout_check_ms or 0, planned.inter_ms)
+    pace_ms = max(planned.inter_ms, planned.fastinter_ms or 0)
+    return 1 + (3.5 * planned.inter_ms + planned.fall * (reply_ms + pace_ms)) / 1000
+
+
+def detections(path: Path, faults: Sequence[str], seed: int) -> dict[str, dict[str, list[float]]]:
+    """By program and fault: detection times of the first failure of each server. Raises BenchError when the bench did not run."""
+    words = ["bench", "-f", str(path), "--as", "2.6", "--against", "haproxy", "--faults", ",".join(faults)]
     done = subprocess.run(
-        [sys.executable, "-m", "risefall", *words, "--seed", str(seed), "--json"],
+        [sys.executable, "-m", "risefall", *words, "--for", f"{span_s(path) * 1000:.0f}ms", "--seed", str(seed), "--json"],
         capture_output=True, text=True, env=environment(), check=False,
     )  # fmt: skip
     if done.returncode:
         raise BenchError(f"risefall bench ended with {done.returncode}: {done.stderr.strip()}")
-    found: dict[str, list[float]] = {"risefall": [], "haproxy": []}
+    found: dict[str, dict[str, list[float]]] = {
+        name: {fault: [] for fault in faults} for name in ("risefall", "haproxy")
+    }
+    seen = set()
     for line in done.stdout.splitlines():
         one = json.loads(line)
-        if one["event"] == "failure":
-            found[one["program"].split()[0]] += one["detection_s"]
+        if one["event"] == "failure" and (one["program"], one["server"]) not in seen:
+            seen.add((one["program"], one["server"]))
+            found[one["program"].split()[0]][one["fault"]] += one["detection_s"]
     return found
 
 
@@ -138,10 +161,11 @@ WAITS = ("redis", "tcp-check")
 """Configurations that take the bench's wrong answer for the beginning of one, and wait for the rest."""
 
 
-def simulated(path: Path, config: str, fault: str) -> list[float]:
+def simulated(config: str, fault: str, folder: Path) -> list[float]:
     """Detection times of `risefall simulate`. Raises BenchError when it did not run."""
     kind = "hang" if fault == "error" and config in WAITS else KINDS[fault]
-    scenario = path.with_suffix(".toml")
+    path, scenario = folder / "simulated.cfg", folder / "simulated.toml"
+    path.write_text(config_of(config, SIMULATED))
     scenario.write_text(SCENARIO.format(kind=kind))
     words = ["simulate", "-f", str(path), "--as", "2.6", "--scenario", str(scenario), "--span", "6h", "--detections"]
     done = subprocess.run(
@@ -154,30 +178,61 @@ def simulated(path: Path, config: str, fault: str) -> list[float]:
     return [value for line in lines for value in line.get("detection_s", ())]
 
 
-def cell(config: str, fault: str, servers: int, span: str, seed: int) -> Cell:
-    with tempfile.TemporaryDirectory(prefix="risefall-truth-") as folder:
-        path = Path(folder) / "truth.cfg"
-        path.write_text(config_of(config, servers))
-        found = detections(path, fault, span, seed)
-        other = detections(path, fault, span, seed + OTHER_SEED)["haproxy"]
-        found["simulated"] = simulated(path, config, fault)
+def cells_of(config: str, faults: Sequence[str], each: int, seed: int) -> list[Cell]:
+    """The cells of one configuration. each: servers that meet the same fault, on average."""
+    with tempfile.TemporaryDirectory(prefix="risefall-truth-") as name:
+        path = Path(name) / "truth.cfg"
+        path.write_text(config_of(config, each * len(faults)))
+        one, other = detections(path, faults, seed), detections(path, faults, seed + OTHER_SEED)
+        return [
+            cell(
+                config,
+                fault,
+                one["risefall"][fault],
+                one["haproxy"][fault],
+                other["haproxy"][fault],
+                simulated(config, fault, Path(name)),
+            )
+            for fault in faults
+        ]
+
+
+def cell(
+    config: str,
+    fault: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    other: Sequence[float],
+    computed: Sequence[float],
+) -> Cell:
+    """ours, theirs: of one seed; other: HAProxy's of another."""
 
     def p(of: Sequence[float], against: Sequence[float]) -> float | None:
         return ks_2samp(of, against) if of and against else None
 
+    found = {"risefall": ours, "haproxy": [*theirs, *other], "simulated": computed}
     return Cell(
         config,
         fault,
         {name: len(values) for name, values in found.items()},
         {name: sorted(values)[len(values) // 2] for name, values in found.items() if values},
-        p(found["risefall"], other),
-        p(found.get("simulated", []), other),
-        p(found["haproxy"], other),
+        p(ours, other),
+        p(computed, found["haproxy"]),
+        p(theirs, other),
         {
             name: [round(value, 4) for value in sorted(values)[:: max(1, len(values) // KEPT)]]
             for name, values in found.items()
         },
     )
+
+
+def kept(path: str) -> list[Cell]:
+    """What a file holds so far; a line that was cut short counts for nothing."""
+    cells = []
+    for line in Path(path).read_bytes().splitlines() if path and Path(path).exists() else []:
+        with suppress(msgspec.DecodeError):
+            cells.append(msgspec.json.decode(line, type=Cell))
+    return cells
 
 
 def show(cells: Sequence[Cell]) -> Table:
@@ -205,32 +260,39 @@ def show(cells: Sequence[Cell]) -> Table:
 
 
 def draw(cells: Sequence[Cell], path: str) -> None:
-    """The share of failures that were found within a time, a curve for each program, a field for each cell."""
+    """The share of failures that were found within a time, a curve for each program; a row a configuration, a column a fault."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = 4
-    rows = -(-len(cells) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.5 * rows + 0.6), layout="constrained")
+    configs = [name for name in CONFIGS if any(one.config == name for one in cells)]
+    figure = Figure(figsize=(2.5 * len(FAULTS), 1.75 * len(configs) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
-    fields = figure.subplots(rows, columns, squeeze=False).flat
-    for field, one in zip(fields, cells, strict=False):
-        for name, style in (("haproxy", "#d9534f"), ("risefall", "#1f5fa8"), ("simulated", "#222222")):
+    fields = figure.subplots(len(configs), len(FAULTS), squeeze=False)
+    for field in fields.flat:
+        field.set_axis_off()
+    for one in cells:
+        field = fields[configs.index(one.config)][FAULTS.index(one.fault)]
+        field.set_axis_on()
+        for name, style, width in (
+            ("haproxy", "#d9534f", 2.6),
+            ("risefall", "#1f5fa8", 1.3),
+            ("simulated", "#222222", 1.0),
+        ):
             values = sorted(one.detection_s.get(name, []))
             if values:
                 shares = [(place + 1) / len(values) for place in range(len(values))]
                 dashes = "--" if name == "simulated" else "-"
-                field.step(values, shares, where="post", color=style, linestyle=dashes, linewidth=1.3, label=name)
+                field.step(values, shares, where="post", color=style, linestyle=dashes, linewidth=width, label=name)
         p = "-" if one.p_simulated is None else f"{one.p_simulated:.2f}"
-        field.set_title(f"{one.config}, {one.fault}: p {p}", fontsize="small")
+        field.set_title(
+            f"{one.config}, {one.fault}: p {p}", fontsize="x-small", color="#222222" if one.agrees else "red"
+        )
         field.set_xlim(left=0)
-        field.tick_params(labelsize="small")
-    for field in list(figure.axes)[len(cells) :]:
-        field.set_axis_off()
-    figure.axes[0].legend(fontsize="x-small", loc="upper left")
+        field.tick_params(labelsize="x-small")
+    figure.legend(*fields.flat[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize="small")
     figure.supxlabel("seconds from the failure to DOWN", fontsize="small")
     figure.supylabel("share of failures", fontsize="small")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -239,46 +301,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="two configurations, two faults, a few seconds each")
     parser.add_argument("--configs", default="", help=f"by comma, of {', '.join(CONFIGS)}")
     parser.add_argument("--faults", default="", help=f"by comma, of {', '.join(FAULTS)}")
-    parser.add_argument("--servers", type=int, default=40)
-    parser.add_argument("--for", dest="span", default="60s", help="of each program and cell")
+    parser.add_argument("--each", type=int, default=100, help="servers for each fault, on average")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", metavar="FILE", default="", help="adds cells to it, and leaves out those that it has")
+    parser.add_argument("--most", type=int, default=len(CONFIGS), help="at most so many configurations now")
     parser.add_argument("--json", action="store_true", help="one object a cell in place of the table")
     parser.add_argument("--draw", metavar="FILE.png", default="", help="draw the cells of these files")
-    parser.add_argument("files", nargs="*", help="with --draw: what --json has written")
+    parser.add_argument("files", nargs="*", help="with --draw: what --keep or --json has written")
     options = parser.parse_args(argv)
     if options.draw:
-        draw(
-            [
-                msgspec.json.decode(line, type=Cell)
-                for name in options.files
-                for line in Path(name).read_bytes().splitlines()
-            ],
-            options.draw,
-        )
+        draw([one for name in options.files for one in kept(name)], options.draw)
         return 0
     configs = (
         options.configs.split(",") if options.configs else ["http fall 1", "redis"] if options.quick else list(CONFIGS)
     )
-    faults = options.faults.split(",") if options.faults else ["refuse", "reset"] if options.quick else list(FAULTS)
-    servers, span = (10, "6s") if options.quick else (options.servers, options.span)
+    wanted = options.faults.split(",") if options.faults else ["refuse", "reset"] if options.quick else list(FAULTS)
+    each = 10 if options.quick else options.each
     errors = Console(stderr=True)
-    cells: list[Cell] = []
+    cells = kept(options.keep)
+    have = {(one.config, one.fault) for one in cells}
+    left = options.most
     try:
         for config in configs:
-            for fault in faults:
-                if config == "tcp" and fault not in TCP_FAULTS:
-                    continue  # a check that only connects cannot see it
-                cells.append(cell(config, fault, servers, span, options.seed))
-                if options.json:
-                    sys.stdout.write(msgspec.json.encode(cells[-1]).decode() + "\n")
-                    sys.stdout.flush()
-                errors.print(f"{config}, {fault}: p = {cells[-1].p_risefall}", highlight=False)
+            faults = [one for one in wanted if one in faults_of(config) and (config, one) not in have]
+            if not faults or left == 0:
+                continue
+            left -= 1
+            made = cells_of(config, faults, each, options.seed)
+            cells += made
+            if options.keep:
+                with Path(options.keep).open("ab") as file:
+                    file.write(msgspec.json.Encoder().encode_lines(made))
+            for one in made:
+                errors.print(
+                    f"{one.config}, {one.fault}: p = {one.p_risefall}, simulated {one.p_simulated}", highlight=False
+                )
     except BenchError as error:
         errors.print(f"bench: {error}", highlight=False, markup=False)
         return 3
     except KeyboardInterrupt:
         errors.print("interrupted: what is done so far", highlight=False)
-    if not options.json:
+    if options.json:
+        sys.stdout.write(msgspec.json.Encoder().encode_lines(cells).decode())
+    else:
         Console().print(show(cells))
     disagree = sum(not one.agrees for one in cells)
     allowed = math.ceil(3 * ALPHA * len(cells))

@@ -412,16 +412,7 @@ int32_t rf_sim_wired(rf_sim *sim, uint32_t check, uint64_t count, uint64_t start
     struct path path = sim->paths[check];
     path.count = count;
     sim_settle(sim, &path, start_ns);
-    uint64_t took_ns;
-    const rf_sim_class *klass = &sim->classes[path.klass];
-    if (path.calm && plainly(sim, &path, klass, count, start_ns, &took_ns)) {
-        const uint64_t luck = sim_draw(path.key, count, 0);
-        *out = (rf_sim_wire){.reply_ns = start_ns + took_ns, .reply = RF_SIM_END_GOOD};
-        out->connect_ns =
-            start_ns + klass->trips * sim_latency_ns(&sim->latencies[klass->connect_latency], (uint32_t)(luck >> 32));
-        return RF_OK;
-    }
-    sim_wire(sim, &path, start_ns, out);
+    sim_wire(sim, &path, start_ns, out); /* never the short way, so that whoever compares compares the two */
     return RF_OK;
 }
 

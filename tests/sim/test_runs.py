@@ -1,10 +1,8 @@
-"""The same seed is the same run; and the same run, slowly, through full probes, turns the same servers at the same times."""
+"""What a run does and says: the same seed is the same run, scenarios and spans are refused with their place."""
 
 from __future__ import annotations
 
-import errno
-import heapq
-from random import Random
+import re
 
 import msgspec
 import pytest
@@ -12,32 +10,12 @@ from click.testing import CliRunner, Result
 
 from risefall.cli.loading import load_text
 from risefall.cli.main import group
-from risefall.engine import native
-from risefall.engine._native import lib
-from risefall.engine.native import Probe
-from risefall.engine.play import http_reply
-from risefall.engine.simulated import End, Wired
-from risefall.engine.targets import TargetBuilder
 from risefall.errors import ConfigError
-from risefall.sim.runs import build_estate, build_simulation
-from risefall.sim.scenario import Event, Fault, Scenario, parse_scenario
-from risefall.sim.weather import make_weather
+from risefall.sim.runs import build_estate
+from risefall.sim.scenario import Event, Fault, parse_scenario
 from sim_kit import QUIET, turns_of
 
-MS = 1_000_000
 MINUTE_MS = 60_000
-ROUGH = Scenario(
-    balancers=2,
-    wrong=0.05,
-    network=msgspec.structs.replace(Scenario().network, loss=0.05),
-    reply=msgspec.structs.replace(Scenario().reply, median=60.0, sigma=1.2),
-    event=(
-        *(Event(kind=kind, every=7 * MINUTE_MS, lasts=20_000) for kind in
-          (Fault.CRASH, Fault.HOST, Fault.HANG, Fault.WRONG, Fault.PAUSE)),
-        Event(kind=Fault.BROWNOUT, every=5 * MINUTE_MS, lasts=30_000, slow=10.0, wrong=0.2),
-        Event(kind=Fault.PARTITION, every=20 * MINUTE_MS, lasts=10_000),
-    ),
-)  # fmt: skip
 CONFIG = """
 global
   spread-checks 20
@@ -50,71 +28,6 @@ backend app
   server b 10.0.0.1:80 check inter 2s fall 2 rise 1
   server c 10.0.0.1:80 check inter 700ms
 """
-
-
-def drive(probe: Probe, start_ns: int, wire: Wired) -> tuple[int, object]:
-    """One check through a real probe: what the network brings, or its deadline, whichever is first."""
-    probe.start(start_ns)
-    up = False
-    for _ in range(50):
-        want = probe.want()
-        if want.kind == native.DONE:
-            break
-        timer_ns = -(-want.deadline_ns // MS) * MS
-        if want.kind == native.SEND:
-            probe.sent(len(want.out), wire.connect_ns)
-            continue
-        comes_ns = wire.reply_ns if up else wire.connect_ns
-        if comes_ns > timer_ns:
-            now_ns = timer_ns
-            probe.time(timer_ns)
-        elif not up and wire.refused:
-            now_ns = comes_ns
-            probe.failed(native.AT_CONNECT, errno.ECONNREFUSED, comes_ns)
-        elif not up:
-            now_ns, up = comes_ns, True
-            probe.connected(comes_ns)
-        elif wire.reply is End.RESET:
-            now_ns = comes_ns
-            probe.failed(native.AT_STREAM, errno.ECONNRESET, comes_ns)
-        else:
-            assert wire.reply in (End.GOOD, End.WRONG)
-            now_ns = comes_ns
-            probe.received(http_reply(200 if wire.reply is End.GOOD else 503, "OK"), comes_ns)
-    return now_ns, probe.result()
-
-
-@pytest.mark.parametrize("dialect", ["2.6", "3"])
-def test_the_same_seed_slowly_through_full_probes(dialect: str) -> None:
-    loaded = load_text("t.cfg", CONFIG, {}, dialect)
-    estate = build_estate(loaded)
-    span_ms = 60 * MINUTE_MS
-    weather = make_weather(ROUGH, len(estate.servers), span_ms, 5)
-    fast, owners, checks = turns_of(estate, ROUGH, span_ms, 5, weather)
-    targets = TargetBuilder(loaded.config, loaded.dialect, {}, node="n").build(loaded.planned, now_ns=0, seed=1)
-    sim, _ = build_simulation(estate, ROUGH, weather, 5)
-    slow, made = [], 0
-    with sim:
-        heap = []
-        for index, (check, prober) in enumerate(owners):
-            target = targets[check.server]
-            assert target.health is not None
-            program, spec = target.health
-            first = check.first_ms + int(Random(f"5 start {prober}").random() * (1000 + spec.inter_ms))
-            heapq.heappush(heap, (first, index, 0, spec.health, Probe(program, spec), spec))
-        while heap[0][0] < span_ms:
-            due, index, count, health, probe, spec = heapq.heappop(heap)
-            done_ns, result = drive(probe, due * MS, sim.wired(index, count, due * MS))
-            made += 1
-            after = lib.rf_counter_next(health, spec.rise, spec.fall, result.verdict)  # type: ignore[attr-defined]
-            if (health >= spec.rise) != (after >= spec.rise):
-                slow.append((done_ns, index, after >= spec.rise, result.status))  # type: ignore[attr-defined]
-            pace = lib.rf_counter_pace(after, spec.rise, spec.fall, spec.inter_ms, spec.fastinter_ms, spec.downinter_ms)
-            due = -(-done_ns // MS) + sim.pause(index, count, pace)
-            heapq.heappush(heap, (due, index, count + 1, after, probe, spec))
-    assert made == checks
-    assert len(slow) > 200
-    assert sorted((turn.done_ns, turn.check, turn.good, turn.status) for turn in fast) == sorted(slow)  # type: ignore[type-var]
 
 
 def test_nothing_happens_where_nothing_befalls() -> None:
@@ -154,6 +67,24 @@ def test_the_table_tells_what_it_assumes() -> None:
     assert done.exit_code == 0, done.output
     assert "app/a" in done.stdout
     assert "assumed, since no --scenario was given: 2 balancers" in done.stdout
+
+
+def test_what_is_alike_of_many_servers_is_told_once() -> None:
+    """A check that only connects is blind for some outages, and the table says which servers have one."""
+    servers = "".join(f"  server s{number} 10.0.0.1:80 check\n" for number in range(5))
+    done = run("--span", "1d", config=f"backend app\n{servers}  server t 10.0.0.1:80\n")
+    assert "app/s0, app/s1, app/s2 and 2 more: only connects: an outage" in done.stdout
+    assert "app/t: not checked" in done.stdout
+
+
+def test_a_narrow_terminal_names_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into a pipe nothing is left out, nor cut."""
+    wide = run("--span", "1d").stdout.splitlines()[0]
+    assert {"peak", "spared-min", "split-s"} <= set(wide.split())
+    monkeypatch.setattr("risefall.cli.simulate_show.Screen.is_terminal", True)
+    narrow = re.sub("\x1b\\[[0-9;]*m", "", run("--span", "1d").stdout)
+    assert "not shown, for want of width: detect p50, detect worst, " in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

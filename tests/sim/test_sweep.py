@@ -150,6 +150,38 @@ def test_a_setting_that_never_rests_is_given_up(monkeypatch: pytest.MonkeyPatch)
     assert choose([flapping, steady], parse_wants("detect<=1s")).chosen is steady
 
 
+MEASURE = """
+import resource, sys
+from risefall.cli.loading import load_text
+from risefall.sim.grid import parse_sweep
+from risefall.sim.scenario import DEFAULT
+from risefall.sim.sweep import Ground, sweep
+from risefall.sim.weather import make_weather
+loaded = load_text("t.cfg", sys.argv[1], {}, "2.6")
+ground = Ground(loaded, DEFAULT, make_weather(DEFAULT, 2, 3_600_000, 1), 3_600_000, 1)
+count = sum(1 for one in sweep(ground, parse_sweep(sys.argv[2]), processes=1))
+print(count, *(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+"""
+
+
+def test_a_sweep_of_many_settings_needs_no_more_memory() -> None:
+    """Twenty times as many, in the process that asks and in the one that runs."""
+    found = []
+    # A build for ASan keeps what was freed, for a while: that is its memory, not ours.
+    environment = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=0"}
+    for text in ("inter=1s..20s/1s", "inter=1s..20s/1s,fall=1..20"):
+        words = [sys.executable, "-c", MEASURE, CONFIG, text]
+        found.append(
+            [
+                int(word)
+                for word in subprocess.run(words, capture_output=True, check=True, env=environment).stdout.split()
+            ]
+        )
+    (few, *little), (many, *much) = found
+    assert (few, many) == (20, 400)
+    assert all(after < 1.15 * before for before, after in zip(little, much, strict=True))
+
+
 def run(*words: str) -> Result:
     return CliRunner().invoke(group, ["simulate", "-f", "-", "--as", "2.6", *words], input=CONFIG)
 

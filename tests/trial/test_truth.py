@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+import msgspec
+
 from risefall.cli.loading import load_text
 from risefall.trial.rewriting import stage_of
-from truth import CONFIGS, FAULTS, config_of, ks_2samp
+from truth import CONFIGS, FAULTS, cell, config_of, kept, ks_2samp, span_s
 
 
 def test_equal_samples_agree_and_apart_ones_do_not() -> None:
@@ -44,3 +46,20 @@ def test_every_configuration_is_one_that_bench_plays() -> None:
     for name in CONFIGS:
         stage = stage_of(load_text("t.cfg", config_of(name, 3), {}, "2.6"))
         assert len(stage.played) == 3, stage.left_out
+
+
+def test_what_was_kept_is_not_run_again(tmp_path: Path) -> None:
+    """A file of cells whose last line was cut by whoever ended the run."""
+    made = cell("redis", "refuse", [1.0, 2.0], [1.5], [1.0, 2.5], [1.0, 2.0, 3.0])
+    path = tmp_path / "kept.jsonl"
+    path.write_bytes(msgspec.json.encode(made) + b"\n" + msgspec.json.encode(made)[:-9])
+    assert kept(str(path)) == [made]
+    assert kept(str(tmp_path / "none")) == kept("") == []
+    assert made.samples == {"risefall": 2, "haproxy": 3, "simulated": 3}
+
+
+def test_a_run_is_long_enough_for_the_slowest_first_failure(tmp_path: Path) -> None:
+    """Sound for 2.5 intervals at most; then a phase, and `fall` checks that each take connect and reply and an interval."""
+    path = tmp_path / "t.cfg"
+    path.write_text(config_of("http 1s 2/3", 1))
+    assert span_s(path) == pytest.approx(1 + 2.5 + 1 + 3 * (0.4 + 1 + 1))

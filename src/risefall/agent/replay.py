@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from risefall.agent.reading import Reading, latest
-from risefall.agent.rules import Memory, decide
+from risefall.agent.rules import Answer, Memory, decide
 from risefall.agent.settings import Service
-from risefall.agent.words import READY, SERVING, render_line, resolve
+from risefall.agent.words import READY, SERVING, Part, render_line, resolve
 from risefall.config.text import nearest
 from risefall.errors import ConfigError
 
@@ -88,9 +88,20 @@ def reading(at_ns: int, field: str) -> Reading:
     return Reading(at_ns, value) if value is not None else Reading(at_ns, None, field[:100])
 
 
-def replay(service: Service, samples: Iterable[Sample], *, balancers: int = 1) -> Iterator[Row]:
-    """What would have been said at each sample, to one balancer that polls then."""
-    memory, before = Memory(), SERVING
+class Moment(msgspec.Struct, frozen=True):
+    """What the rules make of one sample. part: what is said then to whoever asks, None for silence."""
+
+    at_ns: int
+    values: dict[str, float]
+    asked_pct: float
+    said_pct: float
+    answer: Answer
+    part: Part | None
+
+
+def moments(service: Service, samples: Iterable[Sample], *, balancers: int = 1) -> Iterator[Moment]:
+    """What would be said from each sample on."""
+    memory = Memory()
     readings: dict[str, Reading] = {}
     started: int | None = None
     for sample in samples:
@@ -101,19 +112,34 @@ def replay(service: Service, samples: Iterable[Sample], *, balancers: int = 1) -
             service, readings, sample.at_ns, memory, started_ns=started, boot_ns=started, balancers=balancers
         )
         part = resolve(service, answer, (), sample.at_ns)
-        line = ""
-        if part is not None:
-            admin = part.admin or SERVING
-            word = READY if before != SERVING and admin == SERVING else admin
-            line, before = render_line(part, word).decode("ascii").rstrip("\n"), admin
         values = {key: each.value for key, each in readings.items() if each.value is not None}
+        yield Moment(sample.at_ns, values, memory.asked or 0.0, memory.said or 0.0, answer, part)
+
+
+def line_to(part: Part | None, before: str) -> tuple[str, str]:
+    """The line for a balancer that has heard `before` of the administrative state, and what it has heard then.
+
+    An empty line is silence.
+    """
+    if part is None:
+        return "", before
+    admin = part.admin or SERVING
+    word = READY if before != SERVING and admin == SERVING else admin
+    return render_line(part, word).decode("ascii").rstrip("\n"), admin
+
+
+def replay(service: Service, samples: Iterable[Sample], *, balancers: int = 1) -> Iterator[Row]:
+    """What would have been said at each sample, to one balancer that polls then."""
+    before = SERVING
+    for one in moments(service, samples, balancers=balancers):
+        line, before = line_to(one.part, before)
         yield Row(
-            sample.at_ns / SECOND_NS,
-            values,
-            memory.asked or 0.0,
-            memory.said or 0.0,
-            answer.weight_pct,
-            answer.maxconn,
+            one.at_ns / SECOND_NS,
+            one.values,
+            one.asked_pct,
+            one.said_pct,
+            one.answer.weight_pct,
+            one.answer.maxconn,
             line,
         )
 

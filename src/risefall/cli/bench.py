@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import signal
 import sys
@@ -27,7 +28,7 @@ from risefall.trial.checkers import version_of
 from risefall.trial.latency import FORMS, parse_latency
 from risefall.trial.measures import Result, failure_of, histogram, summary_of
 from risefall.trial.rewriting import Stage, must_stay, stage_of
-from risefall.trial.running import Plan, Trial
+from risefall.trial.running import Plan, Trial, failure_s
 from risefall.trial.showing import table_of
 from risefall.trial.sound import USUAL, Fault
 
@@ -241,6 +242,11 @@ def command(
                 raise
             raise first(ours) from None
     tell(bench.results, as_json)
+    needed_s = math.ceil(failure_s(stage))
+    if span < needed_s and any(not one.findings for one in bench.results):
+        click.echo(
+            f"risefall: no failure was over in {span:g} s; one may take {needed_s} s here: --for {needed_s}s", err=True
+        )
     if record and bench.results:
         Path(record).write_bytes(msgspec.json.encode(histogram(bench.results[0].took_s)) + b"\n")
     if report and bench.results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from risefall.cli.main import EXIT_INTERRUPTED
 from risefall.cli.options import config_options, json_option
 from risefall.config.haproxy.plan import Loaded
 from risefall.config.haproxy.units import long_ms
+from risefall.sim.agents import follow_agents
 from risefall.sim.grid import USUAL, Setting, parse_sweep
 from risefall.sim.runs import build_estate, first_minute, simulate
 from risefall.sim.scenario import DEFAULT, Scenario, load_scenario
@@ -187,21 +189,29 @@ def run_one(
     estate = build_estate(loaded)
     weather = make_weather(scenario, len(estate.servers), span_ms, seed)
     outcome = simulate(estate, scenario, weather, span_ms=span_ms, seed=seed)
+    following = follow_agents(loaded, estate, scenario, weather, span_ms, seed) if scenario.agent else None
     if plot_folder:
-        from risefall.sim.pictures import draw_run
+        from risefall.sim.pictures import draw_agents, draw_run
 
+        if following is not None:
+            click.echo(str(draw_agents(Path(plot_folder), following)), err=True)
         herded = first_minute(estate, msgspec.structs.replace(scenario, together=True), weather, seed)
         for path in draw_run(Path(plot_folder), outcome, herded, estate):
             click.echo(str(path), err=True)
     if not as_json:
-        from risefall.cli.simulate_show import show
+        from risefall.cli.simulate_show import show, show_agents
 
         show(outcome, scenario, span_ms / 1000, seed, plain)
+        if following is not None:
+            show_agents(following)
         return
     sys.stdout.write(msgspec.json.Encoder().encode_lines(outcome.rows).decode())
     if detections:
         for row, seen in zip(outcome.rows, outcome.seen, strict=True):
             click.echo(msgspec.json.encode(Detections(row.backend, row.server, seen.detection)))
+    if following is not None:
+        for one in following.followers:
+            click.echo(msgspec.json.encode({"kind": "agent", **msgspec.to_builtins(one)}))
     summary = Summary(
         simulated_checks=outcome.simulated_checks,
         transitions=outcome.transitions,
@@ -236,9 +246,9 @@ def sweep_all(
     interrupted = False
     errors = Console(stderr=True)
     try:
-        running = sweep(ground, settings, jobs)
-        for one in track(running, "settings", len(settings), console=errors, disable=not errors.is_terminal):
-            scored.append(one)
+        with closing(sweep(ground, settings, jobs)) as running:
+            for one in track(running, "settings", len(settings), console=errors, disable=not errors.is_terminal):
+                scored.append(one)
     except KeyboardInterrupt:
         interrupted = True
     order = {setting: place for place, setting in enumerate(settings)}

@@ -128,6 +128,16 @@ def chance(share: float) -> int:
     return min(CHANCE - 1, max(0, round(share * CHANCE)))
 
 
+def counter_after(health: int, rise: int, fall: int, verdict: Verdict, status: Status, *, agent: bool) -> int:
+    """The counter behind a result (`rf_counter_after`)."""
+    return int(lib.rf_counter_after(health, rise, fall, verdict, status, agent))
+
+
+def counter_pace(health: int, rise: int, fall: int, inter_ms: int, fastinter_ms: int, downinter_ms: int) -> int:
+    """Milliseconds until the next check (`rf_counter_pace`)."""
+    return int(lib.rf_counter_pace(health, rise, fall, inter_ms, fastinter_ms, downinter_ms))
+
+
 class Simulation:
     """Servers, probers and their checks. Build it, then run it forward; one thread."""
 

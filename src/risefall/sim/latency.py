@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import accumulate
@@ -32,7 +33,7 @@ def quantile(latency: scenario.Latency) -> Callable[[float], float]:
         case Shape.PARETO:
             return lambda u: latency.median * float((1 - u) ** (-1 / latency.alpha))
         case Shape.HISTOGRAM:
-            return stepped(latency.points)
+            return evenly(latency.points) if latency.even else stepped(latency.points)
     assert_never(latency.shape)
 
 
@@ -43,6 +44,21 @@ def stepped(points: tuple[tuple[float, float], ...]) -> Callable[[float], float]
 
     def at(u: float) -> float:
         return next((ms for (ms, _), edge in zip(points, edges, strict=True) if u < edge), points[-1][0])
+
+    return at
+
+
+def evenly(points: tuple[tuple[float, float], ...]) -> Callable[[float], float]:
+    """The same where a count lies evenly between the point before and its own; the first point is where they begin."""
+    total = sum(count for _, count in points)
+    edges = [part / total for part in accumulate(count for _, count in points)]
+
+    def at(u: float) -> float:
+        place = bisect_left(edges, u)
+        if place in (0, len(points)):
+            return points[min(place, len(points) - 1)][0]
+        low, share = points[place - 1][0], edges[place] - edges[place - 1]
+        return low + (points[place][0] - low) * ((u - edges[place - 1]) / share if share else 1.0)
 
     return at
 

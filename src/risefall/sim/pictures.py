@@ -11,6 +11,8 @@ from typing import Any
 
 from risefall.config.haproxy.plan import PlannedServer
 from risefall.errors import StartError
+from risefall.sim.agents import Follower, Following, Held
+from risefall.sim.answers import NS_PER_S
 from risefall.sim.cluster import Story
 from risefall.sim.runs import Estate, Outcome
 from risefall.sim.wants import DAY_S, Scored, front
@@ -150,9 +152,10 @@ def draw_maxconn(folder: Path, servers: Sequence[PlannedServer]) -> Path:
 def draw_slowstart(folder: Path, servers: Sequence[PlannedServer]) -> Path:
     figure = new_figure()
     axes = figure.subplots()
+    longest_ms = max(one.config.settings.slowstart_ms for one in servers)
+    seconds = range(-(-longest_ms // 1000) * 5 // 4 + 2)
     for name, one in named(servers, lambda each: (each.config.settings.slowstart_ms, each.weight)):
         slow_ms = one.config.settings.slowstart_ms
-        seconds = range(-(-slow_ms // 1000) * 5 // 4 + 2)
         warmth = [warmth_at(at, slow_ms) for at in seconds]
         weights = [warm_weight(one.weight, WARM if each is None else each) for each in warmth]
         label = f"{name}: weight {one.weight}, slowstart {slow_ms / 1000:g}s"
@@ -206,6 +209,49 @@ def draw_pareto(folder: Path, scored: Sequence[Scored], chosen: Scored | None) -
     axes.set_xlim(left=0)
     axes.legend(loc="upper right", **LEGEND)
     return save(figure, folder, "pareto.png")
+
+
+FOLLOWERS_MAX = 6
+WORDS = {"drain": "#e8b04a", "maint": "#9a7fc9", "down": RED}
+
+
+def draw_agents(folder: Path, following: Following) -> Path:
+    """The load, what the agent says of it, and what weight each balancer gives the server: of a few servers, the first of each kind."""
+    figure = new_figure(10.0, 7.2)
+    signals, said, given = figure.subplots(3, 1, sharex=True)
+    told, end_s = following.moments, following.span_ns / NS_PER_S
+    times = [one.at_ns / NS_PER_S for one in told]
+    for signal in following.service.signal:
+        signals.plot(times, [one.values.get(signal.name, float("nan")) for one in told], label=signal.name, linewidth=1)
+    signals.set_ylabel("the agent's signals")
+    said.plot(times, [one.asked_pct for one in told], color=GREY, linewidth=1, label="asked for by load")
+    weights = [float("nan") if one.part is None else one.answer.weight_pct for one in told]
+    said.step(times, weights, where="post", color=BLUE, linewidth=1.6, label="weight said")
+    said.set_ylabel("agent's weight, %")
+    said.set_ylim(-3, 105)
+    kinds: dict[tuple[str, int, int], tuple[Follower, list[Held]]] = {}
+    for one, steps in zip(following.followers, following.held, strict=True):
+        kinds.setdefault((one.backend, one.weight_full, one.balancer), (one, steps))
+    shown = set()
+    for one, steps in list(kinds.values())[:FOLLOWERS_MAX]:
+        at_s = [step.at_ns / NS_PER_S for step in steps] + [end_s]
+        line = [step.weight for step in steps] + [steps[-1].weight]
+        label = f"{one.backend}/{one.server} at balancer {one.balancer}"
+        width = max(1.0, 3.0 - one.balancer)  # where two say the same, both are seen
+        given.step(at_s, line, where="post", linewidth=width, label=label)
+        for place, step in enumerate(steps):
+            if step.word:
+                name = None if step.word in shown else step.word
+                shown.add(step.word)
+                given.axvspan(at_s[place], at_s[place + 1], color=WORDS[step.word], alpha=0.15, linewidth=0, label=name)
+    given.set_ylabel("weight given")
+    given.set_ylim(bottom=0)
+    given.set_xlabel("seconds")
+    given.set_xlim(0, end_s)
+    for axes in (signals, said, given):
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize="small", borderaxespad=0.0)
+    return save(figure, folder, "agent.png")
 
 
 STATES = {"MASTER": GREEN, "BACKUP": "#9db8d6", "FAULT": "#e8b04a", "DEAD": "#444444"}

@@ -35,12 +35,13 @@ class TooMany(ConfigError):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One check of a server's: the class it belongs to, when it begins, with what counter."""
+    """One check of a server's: the class it belongs to, when it begins, with what counter. agent: what runs it, of an agent's."""
 
     server: int
     judged: Judged
     first_ms: int
     health: int
+    agent: tuple[Program, CheckSpec] | None = None
 
 
 class Estate(msgspec.Struct, frozen=True):
@@ -100,12 +101,15 @@ def build_estate(loaded: Loaded) -> Estate:
         why = target.why_not or target.agent_why_not
         made = [each for each in (target.health, target.agent) if each is not None]
         if planned.disabled or planned.track is not None or not made:
-            follows = f"follows {planned.track.backend}/{planned.track.server}" if planned.track else "not checked"
+            track = planned.track
+            follows = f"follows {track.backend}/{track.server}, down and up with it" if track else "not checked"
             left_out.append((planned, "disabled" if planned.disabled else why or follows))
             continue
         for program, spec in made:
-            one = judged(program, spec, planned, agent=(program, spec) is target.agent)
-            checks.append(Check(len(servers), one, spec.first_ns // MS, spec.health))
+            is_agent = target.agent is not None and program is target.agent[0] and spec is target.agent[1]
+            one = judged(program, spec, planned, agent=is_agent)
+            agent = (program, spec) if is_agent else None
+            checks.append(Check(len(servers), one, spec.first_ns // MS, spec.health, agent))
             if one.note:
                 notes[len(servers)] = one.note
         servers.append(planned)
@@ -138,18 +142,22 @@ def build_simulation(
         sim.way(prober, stretches)
     owners = []
     for prober in range(balancers):
-        offset = 0.0 if scenario.together else Random(f"{seed} start {prober}").random()
         for check in estate.checks:
-            first_ms = check.first_ms + int(offset * (1000 + check.judged.klass.inter_ms))
             sim.add(
                 server=check.server,
                 prober=prober,
                 klass=classes[id(check.judged)],
-                first_ms=first_ms,
+                first_ms=first_ms_of(check, scenario, prober, seed),
                 health=check.health,
             )
             owners.append((check, prober))
     return sim, owners
+
+
+def first_ms_of(check: Check, scenario: Scenario, prober: int, seed: int) -> int:
+    """When a balancer checks for the first time."""
+    offset = 0.0 if scenario.together else Random(f"{seed} start {prober}").random()
+    return check.first_ms + int(offset * (1000 + check.judged.klass.inter_ms))
 
 
 def opinions_of(
@@ -174,18 +182,9 @@ def simulate(
     """Raises TooMany where there are more changes than can be kept."""
     started = time.perf_counter()
     sim, owners = build_simulation(estate, scenario, weather, seed)
-    turns: list[Turn] = []
     with sim:
         sim.watch(0, 100, MINUTE_BINS)
-        for until_ms, prober in (*weather.reboots, (span_ms, None)):
-            while sim.now_ms < until_ms:
-                turns += sim.run(until_ms)
-                if len(turns) > turns_max:
-                    raise TooMany(
-                        f"error: more than {turns_max:,} changes of state\n  help: a shorter --span, or fewer faults"
-                    )
-            if prober is not None:
-                turns += reboot(sim, owners, prober, until_ms)
+        turns = run_through(sim, owners, weather, span_ms, turns_max)
         span_s = span_ms / 1000
         tallies = [sim.tally(index) for index in range(len(owners))]
         checks = sim.checks
@@ -232,6 +231,23 @@ def simulate(
         wall_s=time.perf_counter() - started,
         first_minute=minute,
     )
+
+
+def run_through(
+    sim: Simulation, owners: Sequence[tuple[Check, int]], weather: Weather, span_ms: int, turns_max: int = TURNS_MAX
+) -> list[Turn]:
+    """Runs it to the end, with what befalls balancers. Raises TooMany."""
+    turns: list[Turn] = []
+    for until_ms, prober in (*weather.reboots, (span_ms, None)):
+        while sim.now_ms < until_ms:
+            turns += sim.run(until_ms)
+            if len(turns) > turns_max:
+                raise TooMany(
+                    f"error: more than {turns_max:,} changes of state\n  help: a shorter --span, or fewer faults"
+                )
+        if prober is not None:
+            turns += reboot(sim, owners, prober, until_ms)
+    return turns
 
 
 def reboot(sim: Simulation, owners: Sequence[tuple[Check, int]], prober: int, at_ms: int) -> list[Turn]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -14,6 +16,7 @@ from msgspec import Meta, field
 
 from risefall.agent.load import parse_struct, read_text
 from risefall.agent.settings import DAY_MS
+from risefall.engine.recorded import read_histogram
 
 LONG = {"unit": "long ms"}
 """A time that may be longer than HAProxy's own."""
@@ -40,6 +43,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     median: the middle; of a Pareto its least value. sigma: of a normal in ms, of a log-normal of the logarithm.
     alpha: how fast a Pareto's tail falls. points: of a histogram: (milliseconds, count), rising.
+    even: counts lie evenly between a point and the one before it, else at the point. file: what `risefall bench --record` has
+    written, in place of points; beside the scenario.
     """
 
     shape: Shape = Shape.LOGNORMAL
@@ -47,6 +52,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sigma: Annotated[float, Meta(ge=0, le=100_000, description="write 0 or more")] = 0.8
     alpha: Annotated[float, Meta(ge=0.1, le=100, description="write 0.1 to 100; below 2 the tail is heavy")] = 2.0
     points: tuple[tuple[float, float], ...] = ()
+    even: bool = False
+    file: str = ""
 
 
 class Fault(StrEnum):
@@ -119,6 +126,16 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     loss: Share = 0.00001
 
 
+class Played(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the agents of all servers have measured (a trace, as `risefall agent --replay` reads it), and the rules by which they
+    answer. settings, trace: beside the scenario. service: which of the settings; not needed where there is one.
+    """
+
+    settings: str
+    trace: str
+    service: str = ""
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole file. together: all balancers start at the same moment, as after a power cut."""
 
@@ -129,6 +146,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     wrong: Share = 0.0
     event: tuple[Event, ...] = field(default=())
     vrrp: tuple[ClusterEvent, ...] = ()
+    agent: Played | None = None
 
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
@@ -147,10 +165,18 @@ DEFAULT = Scenario(
 )
 
 
-def findings(made: Scenario) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-    """What only several values together can get wrong."""
+def findings(made: Scenario, folder: Path) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """What only several values together can get wrong, and files that are not there."""
     for name, latency in (("reply", made.reply), ("network", made.network.trip)):
         where = (name,) if name == "reply" else ("network", "trip")
+        if latency.file:
+            try:
+                read_histogram(folder / latency.file)
+            except ValueError as error:
+                yield (*where, "file"), f"'{latency.file}': {error}", "write one by risefall bench --record"
+            if latency.shape is not Shape.HISTOGRAM or latency.points:
+                yield (*where, "file"), 'a file is for shape = "histogram", without points', "leave the other out"
+            continue
         ms = [point[0] for point in latency.points]
         if latency.shape is Shape.HISTOGRAM and (len(ms) < 1 or ms != sorted(set(ms)) or ms[0] < 0):
             yield (*where, "points"), "a histogram wants points that rise", "write points = [[1, 10], [5, 90]]"
@@ -161,12 +187,30 @@ def findings(made: Scenario) -> Iterator[tuple[tuple[str | int, ...], str, str]]
             yield ("event", index), "an event wants either 'every' or 'at'", 'write every = "7d", or at = ["10s"]'
         if event.balancer > made.balancers:
             yield ("event", index, "balancer"), f"there are {made.balancers} balancers", "0 means each of them"
+    if made.agent is not None:
+        for key, path in (("settings", made.agent.settings), ("trace", made.agent.trace)):
+            if not (folder / path).is_file():
+                yield ("agent", key), f"'{path}': there is no such file", f"it is looked for in {folder}"
+
+
+def found(latency: Latency, folder: Path) -> Latency:
+    """With the points of its file."""
+    if not latency.file:
+        return latency
+    recorded = read_histogram(folder / latency.file)
+    points = zip((edge / 1000 for edge in recorded.edges), (0, *recorded.counts), strict=True)
+    return msgspec.structs.replace(latency, points=tuple(points), even=True, file="")
 
 
 def parse_scenario(text: str, name: str = "scenario.toml") -> Scenario:
-    """Raises ConfigError with every error and its place."""
-    made: Scenario = parse_struct(text, name, Scenario, findings)
-    return made
+    """Files that it names are looked for in the folder of `name`. Raises ConfigError with every error and its place."""
+    folder = Path(name).parent
+    made: Scenario = parse_struct(text, name, Scenario, partial(findings, folder=folder))
+    agent = made.agent
+    if agent is not None:
+        agent = msgspec.structs.replace(agent, settings=str(folder / agent.settings), trace=str(folder / agent.trace))
+    network = msgspec.structs.replace(made.network, trip=found(made.network.trip, folder))
+    return msgspec.structs.replace(made, reply=found(made.reply, folder), network=network, agent=agent)
 
 
 def load_scenario(path: str) -> Scenario:

@@ -1,7 +1,7 @@
 """A grid of settings, each run in the same weather, on all cores.
 
-Processes are forked, so that the weather lies in memory once. Settings go out and scores come back one at a time, and a run
-that turns again and again is given up: memory is bounded by the weather and by what one run may keep.
+Processes are forked, so that the weather lies in memory once. A setting goes out and its score comes back before the next one
+goes, and a run that turns again and again is given up: memory is bounded by the weather and by what one run may keep.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 import msgspec
 
 from risefall.config.haproxy.plan import Loaded
+from risefall.errors import StartError
 from risefall.sim.answers import Seen, spread
 from risefall.sim.grid import Setting, loaded_with
 from risefall.sim.runs import Outcome, TooMany, build_estate, simulate
@@ -86,27 +91,56 @@ def run_setting(ground: Ground, setting: Setting) -> Scored:
     return score(setting, outcome, ground)
 
 
-_ground: list[Ground] = []
-"""Of a forked process."""
+def serve(ground: Ground, asked: Connection, asking: Connection) -> None:
+    """A process of a sweep: a setting comes, its score goes, one at a time, until None comes or nobody asks any more."""
+    asking.close()  # the other end, a copy that would keep it from seeing that whoever asks is gone
+    with suppress(EOFError, BrokenPipeError):
+        while (setting := asked.recv()) is not None:
+            try:
+                asked.send(run_setting(ground, setting))
+            except Exception as error:  # is raised where it can be told
+                asked.send(error)
 
 
-def _begin(ground: Ground) -> None:
-    _ground[:] = [ground]
+def sweep(ground: Ground, settings: Sequence[Setting], processes: int | None = None) -> Generator[Scored, None, None]:
+    """Scores as they come. Closing it, or an exception in whoever reads it, ends the processes.
 
+    Raises StartError where a process is ended from outside, and what a run raises.
 
-def _run(setting: Setting) -> Scored:
-    return run_setting(_ground[0], setting)
-
-
-def sweep(ground: Ground, settings: Sequence[Setting], processes: int | None = None) -> Iterator[Scored]:
-    """Scores as they come. Closing it, or an exception in whoever reads it, ends the processes."""
-    count = min(processes or len(os.sched_getaffinity(0)), len(settings))
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, [signal.SIGINT]
-    )  # is inherited: Ctrl-C is the parent's matter, which ends them
+    Not multiprocessing's Pool: its threads and locks leave it hanging now and then when it is ended in the middle.
+    """
+    context = multiprocessing.get_context("fork")
+    left = iter(settings)
+    workers: dict[Connection, BaseProcess] = {}
+    # What is blocked is inherited: Ctrl-C is the parent's matter alone, which ends the others.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        pool = multiprocessing.get_context("fork").Pool(count, _begin, (ground,))
+        for setting in islice(left, processes or len(os.sched_getaffinity(0))):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=serve, args=(ground, theirs, ours), daemon=True)
+            process.start()
+            theirs.close()
+            workers[ours] = process
+            ours.send(setting)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        while workers:
+            for ready in wait(list(workers)):
+                assert isinstance(ready, Connection)
+                try:
+                    one = ready.recv()
+                except EOFError as error:
+                    raise StartError(
+                        "a process of the sweep was ended from outside, perhaps for want of memory"
+                    ) from error
+                if isinstance(one, Exception):
+                    raise one
+                following = next(left, None)
+                ready.send(following)
+                if following is None:
+                    workers.pop(ready).join()
+                yield one
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    with pool:
-        yield from pool.imap_unordered(_run, settings)
+        for worker in workers.values():
+            worker.kill()
+            worker.join()

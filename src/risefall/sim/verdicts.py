@@ -5,20 +5,19 @@ A reply that passes is looked for among some that the rules suggest; where none 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from risefall.config.haproxy.model import CheckKind, ExpectRule, RuleSet
-from risefall.engine import native
-from risefall.engine.native import CheckSpec, Probe, ProbeResult, Program, Want
+from risefall.engine.native import CheckSpec, Probe, ProbeResult, Program
 from risefall.engine.play import http_reply
-from risefall.engine.simulated import Class, End
+from risefall.engine.simulated import NEVER, Class, End, Wired
+from risefall.sim.driving import MS, drive
 from risefall.status import Status, Verdict
 
-MS = 1_000_000
-STEPS_MAX, PIECES_MAX = 200, 12
+PIECES_MAX = 12
+BLIND = "only connects: an outage in which connections are still accepted (hang, wrong) is not seen"
 GOOD = (Verdict.PASSED, Verdict.CONDPASS)
 PRESETS: dict[CheckKind, tuple[bytes, ...]] = {
     CheckKind.REDIS: (b"+PONG\r\n",),
@@ -34,52 +33,25 @@ PRESETS: dict[CheckKind, tuple[bytes, ...]] = {
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """A class of checks, and what had to be assumed of it."""
+    """A class of checks, and what had to be assumed of it. good, wrong: what a server says that passes, and that fails."""
 
     klass: Class
     note: str = ""
+    good: tuple[bytes, ...] = ()
+    wrong: tuple[bytes, ...] = ()
 
 
 def run_probe(
     program: Program, spec: CheckSpec, end: End, pieces: Sequence[bytes] = (), up_ns: int = MS
 ) -> ProbeResult:
     """One run of a probe that ends this way. pieces: what the peer says, one at a time."""
-    probe = Probe(program, spec)
-    left = list(pieces)
-    probe.start(0)
-    for _ in range(STEPS_MAX):
-        want = probe.want()
-        if want.kind == native.DONE:
-            return probe.result()
-        step(probe, want, end, left, up_ns)
-    raise AssertionError("the probe did not end")
-
-
-def step(probe: Probe, want: Want, end: End, left: list[bytes], up_ns: int) -> None:
-    """Does what it wants, or what hinders it."""
-    if want.kind == native.CONNECT:
-        if end is End.SILENT:
-            probe.time(want.deadline_ns)
-        elif end is End.REFUSED:
-            probe.failed(native.AT_CONNECT, errno.ECONNREFUSED, up_ns)
-        else:
-            probe.connected(up_ns)
-    elif want.kind == native.PROCESS:
-        if end in (End.SILENT, End.HUNG):
-            probe.time(want.deadline_ns)
-        else:
-            probe.exited(0 if end is End.GOOD else 1, up_ns)
-    elif want.kind == native.SEND:
-        probe.sent(len(want.out), up_ns)
-    elif end is End.HUNG:
-        probe.time(want.deadline_ns)
-    elif end is End.RESET:
-        probe.failed(native.AT_STREAM, errno.ECONNRESET, up_ns)
-    else:
-        data = left.pop(0) if left else b""
-        if len(data) > want.room:
-            left.insert(0, data[want.room :])
-        probe.received(data[: want.room], up_ns)
+    wire = Wired(
+        connect_ns=NEVER if end is End.SILENT else up_ns,
+        refused=end is End.REFUSED,
+        reply_ns=NEVER if end in (End.SILENT, End.HUNG) else up_ns,
+        reply=end,
+    )
+    return drive(Probe(program, spec), 0, wire, pieces)[1]
 
 
 def good_replies(rules: RuleSet | None) -> Iterator[tuple[bytes, ...]]:
@@ -130,16 +102,20 @@ def judge(program: Program, spec: CheckSpec, rules: RuleSet | None) -> Judged:
     else:
         ends |= {end: run_probe(program, plain, end) for end in (End.HUNG, End.RESET)}
     verdicts = {end: (result.verdict, result.status) for end, result in ends.items()}
-    note = ""
+    note = BLIND if connect_only else ""
+    said: dict[End, tuple[bytes, ...]] = {}
     if not connect_only:
         for end, replies in ((End.GOOD, good_replies(rules)), (End.WRONG, wrong_replies(rules))):
             wanted = GOOD if end is End.GOOD else (Verdict.FAILED,)
-            found = (run_probe(program, plain, end, pieces) for pieces in replies)
-            first = next(((one.verdict, one.status) for one in found if one.verdict in wanted), None)
-            if first is None:
-                assumed = (Verdict.PASSED, Status.L7OK) if end is End.GOOD else (Verdict.FAILED, Status.L7RSP)
-                note = f"no reply known that its rules take for {end.name.lower()}: {assumed[1].name} is assumed"
-            verdicts[end] = first or assumed
+            verdicts[end] = (Verdict.PASSED, Status.L7OK) if end is End.GOOD else (Verdict.FAILED, Status.L7RSP)
+            for pieces in replies:
+                one = run_probe(program, plain, end, pieces)
+                if one.verdict in wanted:
+                    verdicts[end], said[end] = (one.verdict, one.status), pieces
+                    break
+            else:
+                status = verdicts[end][1].name
+                note = f"no reply known that its rules take for {end.name.lower()}: {status} is assumed"
     limit, floor, after = deadlines(program, plain, connect_only, external)
     klass = Class(
         inter_ms=spec.inter_ms,
@@ -156,7 +132,7 @@ def judge(program: Program, spec: CheckSpec, rules: RuleSet | None) -> Judged:
         connect_only=connect_only,
         agent=rules is None,
     )
-    return Judged(klass, note)
+    return Judged(klass, note, said.get(End.GOOD, ()), said.get(End.WRONG, ()))
 
 
 def deadlines(program: Program, spec: CheckSpec, connect_only: bool, external: bool) -> tuple[int, int, int]:

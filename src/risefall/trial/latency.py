@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from pathlib import Path
 from statistics import NormalDist
 
-import msgspec
-
 from risefall.config.haproxy.units import time_ms
-from risefall.trial.measures import Histogram
+from risefall.engine.recorded import read_histogram, value_at
 
 POINTS = 1000
 LONGEST_US = 600_000_000
@@ -44,27 +41,10 @@ def parse_latency(text: str) -> tuple[int, ...]:
         elif kind == "pareto" and len(words) == 2:
             found = [time_us(words[0]) / (1 - share) ** (1 / float(words[1])) for share in shares]
         elif Path(text).is_file():
-            found = of_histogram(msgspec.json.decode(Path(text).read_bytes(), type=Histogram), shares)
+            recorded = read_histogram(text)
+            found = [value_at(recorded, share) for share in shares]
         else:
             raise ValueError(text)
-    except (ValueError, OverflowError, ZeroDivisionError, OSError, msgspec.DecodeError) as error:
+    except (ValueError, OverflowError, ZeroDivisionError) as error:
         raise ValueError(f"'{text}' is no latency; write {FORMS}") from error
     return tuple(min(LONGEST_US, max(0, round(us))) for us in found)
-
-
-def of_histogram(recorded: Histogram, shares: list[float]) -> list[float]:
-    """Quantiles of a recorded histogram; within a bin, evenly."""
-    total = sum(recorded.counts)
-    if recorded.unit != "us" or total <= 0 or len(recorded.edges) != len(recorded.counts) + 1:
-        raise ValueError("no histogram of microseconds")
-    out: list[float] = []
-    for share in shares:
-        left = share * total
-        for (low, high), count in zip(pairwise(recorded.edges), recorded.counts, strict=True):
-            if left <= count and count:
-                out.append(low + (high - low) * left / count)
-                break
-            left -= count
-        else:
-            out.append(float(recorded.edges[-1]))
-    return out

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from risefall.engine.recorded import Histogram
 from risefall.trial.sound import Fault
 
 EDGES_US = tuple(round(10 ** (step / 10)) for step in range(10, 71))
@@ -78,15 +79,18 @@ def quantiles(values: Sequence[float]) -> Quantiles:
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """What one backend's servers got: connections and bytes (both ways) a second of one server, on average and at most."""
+    """What one backend's servers got: connections and bytes (both ways) a second of one server, on average and at most.
+
+    None where that cannot be seen: a check that only connects is reset before `accept()` returns. busiest_100ms: most
+    connections that came to one server within 100 ms.
+    """
 
     name: str
     servers: int
-    connections_per_s: float
-    connections_per_s_worst: float
-    bytes_per_s: float
-    busiest_100ms: int
-    """Most connections that came to one server within 100 ms."""
+    connections_per_s: float | None
+    connections_per_s_worst: float | None
+    bytes_per_s: float | None
+    busiest_100ms: int | None
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -131,14 +135,6 @@ class Result(msgspec.Struct, frozen=True):
     def faults(self) -> list[Fault]:
         seen = {one.fault for one in self.findings}
         return [fault for fault in Fault if fault in seen]
-
-
-class Histogram(msgspec.Struct, frozen=True):
-    """Recorded latencies, as `--record` writes them: counts[i] lie between edges[i] and edges[i + 1]."""
-
-    unit: str
-    edges: tuple[int, ...]
-    counts: tuple[int, ...]
 
 
 def histogram(values_s: Sequence[float]) -> Histogram:

@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from risefall.config.haproxy.plan import Loaded
-from risefall.engine.play import Door, Listener, Note, Player, Seen, Tally, When
+from risefall.engine.play import Door, Listener, Note, Player, Seen, When
 from risefall.errors import StartError
 from risefall.trial.checkers import Checker, Reading, Told, version_of
 from risefall.trial.measures import Backend, Finding, Result
@@ -44,6 +44,30 @@ class Plan(msgspec.Struct, frozen=True):
     seed: int = 1
     latency_us: tuple[int, ...] = ()
     dialect: str = "3"
+
+
+SOUND_INTERVALS = (1.5, 2.5)
+"""How long a server is sound before it is broken, of its `inter`."""
+
+
+def detect_limit_s(played: Played, fault: Fault | None = None) -> float:
+    """As long as the configuration can need, and a little: each of `fall` checks may last its timeouts."""
+    planned = played.planned
+    if fault is Fault.AGENT or played.acts is None:
+        return planned.agent_inter_ms / 1000 + GRACE_S
+    pace = max(planned.inter_ms, planned.fastinter_ms or 0)
+    longest = (planned.timeout_connect_ms or 0) + max(played.timeout_ms, planned.inter_ms)
+    return (planned.inter_ms + planned.fall * (pace + longest)) / 1000 + GRACE_S
+
+
+def pace_s(played: Played) -> float:
+    """The interval of what is broken of it: its health check, else its agent."""
+    return (played.planned.inter_ms if played.acts is not None else played.planned.agent_inter_ms) / 1000
+
+
+def failure_s(stage: Stage) -> float:
+    """How long a trial must last for one failure of each server to be found."""
+    return max(SOUND_INTERVALS[1] * pace_s(one) + detect_limit_s(one) for one in stage.played)
 
 
 class Server:
@@ -90,13 +114,7 @@ class Server:
             await self.news.wait()
 
     def detect_limit_s(self, fault: Fault) -> float:
-        """As long as the configuration can need, and a little: each of `fall` checks may last its timeouts."""
-        planned = self.played.planned
-        if fault is Fault.AGENT:
-            return planned.agent_inter_ms / 1000 + GRACE_S
-        pace = max(planned.inter_ms, planned.fastinter_ms or 0)
-        longest = (planned.timeout_connect_ms or 0) + max(self.played.timeout_ms, planned.inter_ms)
-        return (planned.inter_ms + planned.fall * (pace + longest)) / 1000 + GRACE_S
+        return detect_limit_s(self.played, fault)
 
     def recover_limit_s(self) -> float:
         planned = self.played.planned
@@ -158,9 +176,8 @@ class Trial:
         self.begin_ns = self.end_ns = 0
         self._spent: list[tuple[float, float]] = []
         self._memory = 0
-        self._tallies: list[tuple[Tally, Tally]] = []
-        self._before: list[Tally] = []
-        self._agent_checks = 0
+        self._tallies: list[tuple[tuple[int, int], tuple[int, int]]] = []
+        self._before: list[tuple[int, int]] = []
         self._before_checks: list[int] = []
         self.finished = False
 
@@ -264,8 +281,7 @@ class Trial:
 
     def _begin(self) -> None:
         self._fetch()
-        self._agent_checks = -self._agents_seen()
-        self._before = [self._player.counts(one.health) for one in self.servers]
+        self._before = [self._counts(one) for one in self.servers]
         self._before_checks = [len(one.readings) for one in self._checkers]
         self._spent = [(one.spent().cpu_s, 0.0) for one in self._checkers]
         self.begin_ns = time.monotonic_ns()
@@ -273,18 +289,18 @@ class Trial:
         for server in self.servers:
             server.steady_from(self.begin_ns)
 
-    def _agents_seen(self) -> int:
-        return sum(self._player.counts(one.agent).accepts for one in self.servers if one.agent is not None)
+    def _counts(self, server: Server) -> tuple[int, int]:
+        """Connections and bytes of a server so far, its agent's with them."""
+        ports = [server.health, *([server.agent] if server.agent is not None else [])]
+        tallies = [self._player.counts(one) for one in ports]
+        return sum(one.accepts for one in tallies), sum(one.bytes_in + one.bytes_out for one in tallies)
 
     def _end(self) -> None:
-        self._agent_checks += self._agents_seen()
         self.end_ns = time.monotonic_ns()
         spent = [one.spent() for one in self._checkers]
         self._spent = [(before, after.cpu_s) for (before, _), after in zip(self._spent, spent, strict=True)]
         self._memory = sum(one.memory_bytes for one in spent) // max(1, len(spent))
-        self._tallies = [
-            (before, self._player.counts(one.health)) for before, one in zip(self._before, self.servers, strict=True)
-        ]
+        self._tallies = [(before, self._counts(one)) for before, one in zip(self._before, self.servers, strict=True)]
         self._fetch()
 
     async def _go_round(self, place: int, server: Server) -> None:
@@ -298,11 +314,11 @@ class Trial:
         if not usable:
             return
         turns: list[Fault] = []
-        inter_s = (played.planned.inter_ms if played.acts is not None else played.planned.agent_inter_ms) / 1000
+        inter_s = pace_s(played)
         while True:
             if not turns:
                 turns = dice.sample(usable, len(usable))
-            sound_s, longer_s = dice.uniform(1.5, 2.5) * inter_s, dice.uniform(0.0, inter_s)
+            sound_s, longer_s = dice.uniform(*SOUND_INTERVALS) * inter_s, dice.uniform(0.0, inter_s)
             await trio.sleep(sound_s)
             await self._break(server, turns.pop(), longer_s)
 
@@ -346,8 +362,8 @@ class Trial:
     def result(self) -> Result:
         """What was measured; of as much as there was."""
         span_s = max((self.end_ns - self.begin_ns) / 1e9, 1e-9)
-        connections = [after.accepts - before.accepts for before, after in self._tallies]
-        seen = sum(connections) + self._agent_checks
+        connections = [after[0] - before[0] for before, after in self._tallies]
+        seen = sum(connections)
         inside = [
             reading for one, n in zip(self._checkers, self._before_checks, strict=True) for reading in one.readings[n:]
         ]
@@ -379,21 +395,14 @@ class Trial:
             rows[server.played.backend].append(place)
         out = []
         for name, places in rows.items() if self._tallies else ():
-            moved = [
-                after.bytes_in + after.bytes_out - before.bytes_in - before.bytes_out
-                for before, after in (self._tallies[place] for place in places)
-            ]
+            moved = [after[1] - before[1] for before, after in (self._tallies[place] for place in places)]
             counts = [connections[place] for place in places]
-            out.append(
-                Backend(
-                    name,
-                    len(places),
-                    sum(counts) / len(places) / span_s,
-                    max(counts) / span_s,
-                    sum(moved) / len(places) / span_s,
-                    max(self.servers[place].busiest for place in places),
-                )
-            )
+            if all(self.servers[place].played.acts == () for place in places):
+                out.append(Backend(name, len(places), None, None, None, None))
+                continue
+            busiest = max(self.servers[place].busiest for place in places)
+            each = len(places) * span_s
+            out.append(Backend(name, len(places), sum(counts) / each, max(counts) / span_s, sum(moved) / each, busiest))
         return out
 
 

@@ -10,6 +10,8 @@ from risefall.trial.measures import Quantiles, Result, Summary, summary_of
 
 CAPTION = "Times: least / median / p99 / worst (late and took: median / p99 / worst). In brackets: how many failures."
 
+UNSEEN = "- (only connects: not seen)"
+
 
 def joined(values: Sequence[float]) -> str:
     """Seconds in one unit: such as `0.44 / 0.79 / 2.34 s`, `0.2 / 1.4 ms`."""
@@ -56,7 +58,7 @@ def rows_of(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
         rows.append(row("first to last balancer DOWN", lambda one: spread(one.two_opinions_s)))
     rows += [
         row("DOWN without a failure", lambda one: str(one.false_downs)),
-        row("checks seen", lambda one: f"{one.checks} ({one.checks / one.span_s:.1f}/s)"),
+        row("checks seen", lambda one: f"{one.checks} ({one.checks / one.span_s:.1f}/s)" if one.checks else UNSEEN),
         row("late, seen by backends", lambda one: plain(one.late_s)),
         row("took, seen by backends", lambda one: plain(one.took_s)),
     ]
@@ -75,8 +77,8 @@ def rows_of(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
 
         def of_backend(one: Summary, name: str = backend) -> str:
             found = next((each for each in one.backends if each.name == name), None)
-            if found is None:
-                return "-"
+            if found is None or found.connections_per_s is None:
+                return "-" if found is None else UNSEEN
             return f"{found.connections_per_s:.2f} conn/s, {found.bytes_per_s:.0f} B/s" + (
                 f", up to {found.busiest_100ms} in 100 ms" if one.balancers > 1 else ""
             )
