@@ -288,7 +288,7 @@ int rt_unix(rt_run *run, const char *path)
     return fail(run, RT_BAD, what, error);
 }
 
-int rt_haproxy(rt_run *run, const char *path)
+static int ask_haproxy(rt_run *run, const char *path)
 {
     static const char command[] = "show info\n";
     char bytes[4096];
@@ -323,6 +323,18 @@ int rt_haproxy(rt_run *run, const char *path)
     if (!info.told)
         return fail(run, RT_BAD, "HAProxy does not say whether it is stopping", 0);
     return info.stopping ? fail(run, RT_BAD, "HAProxy is stopping", 0) : RT_GOOD;
+}
+
+int rt_haproxy(rt_run *run, const char *path)
+{
+    /* At a reload the new HAProxy renames its socket over the old one's before it tells the old one to stop: who came to the old one
+     * just before may hear that it stops, or nothing. The path leads to the new one by then, so it is asked once more. */
+    const int verdict = ask_haproxy(run, path);
+    if (verdict == RT_GOOD || rt_now_ns() >= run->deadline_ns)
+        return verdict;
+    rt_text again = {.len = 0}; /* the reason that is told is the first one */
+    rt_run second = {.deadline_ns = run->deadline_ns, .why = &again};
+    return ask_haproxy(&second, path) == RT_GOOD ? RT_GOOD : verdict;
 }
 
 int rt_file(rt_run *run, const char *path, uint64_t newer_than_ns)

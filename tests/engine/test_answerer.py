@@ -18,8 +18,8 @@ from risefall.errors import NativeError
 DEADLINE_S = 20.0
 LOCAL = Peer(ipaddress.ip_address("127.0.0.1"))
 OTHER = Peer(ipaddress.ip_address("127.0.0.2"))
-UP = Lines(fresh=b"up", ready=b"up ready")
-DRAIN = Lines(fresh=b"drain", takes=1)
+UP = Lines(fresh=b"up", news=b"up ready")
+DRAIN = Lines(fresh=b"drain", news=b"drain", takes=1)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -164,7 +164,7 @@ def test_a_drain_that_may_have_been_heard_is_taken_back_and_a_ready_that_was_not
 
 
 def test_several_servers_behind_one_name_hear_ready_as_often(answerer: Answerer) -> None:
-    answerer.say(0, Lines(b"maint", takes=3))
+    answerer.say(0, Lines(b"maint", b"maint", takes=3))
     assert answerer.ask(LOCAL, 0, 1) == b"maint\n"
     answerer.say(0, UP)
     assert [answerer.ask(LOCAL, 0, now) for now in range(2, 7)] == [b"up ready\n"] * 3 + [b"up\n"] * 2

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +44,6 @@ def fails(reason: str, *words: object) -> None:
 @contextmanager
 def unix_server(path: Path, reply: bytes = b"", kind: int = socket.SOCK_STREAM) -> Iterator[None]:
     """Answers one client after it has sent something."""
-    import threading
-
     with socket.socket(socket.AF_UNIX, kind) as listener:
         listener.bind(str(path))
         listener.listen(8)
@@ -172,6 +171,25 @@ def test_haproxy(tmp_path: Path, reply: bytes, reason: str | None) -> None:
             assert track("haproxy", tmp_path / "h") == (0, "")
         else:
             fails(reason, "haproxy", tmp_path / "h")
+
+
+@pytest.mark.parametrize("old", [b"Name: HAProxy\nStopping: 1\n\n", b""])
+def test_who_still_met_the_old_haproxy_of_a_reload_asks_the_new_one(tmp_path: Path, old: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/h")
+        listener.listen(2)
+        listener.settimeout(LIMIT_S)
+
+        def serve() -> None:
+            for reply in (old, b"Name: HAProxy\nStopping: 0\n\n"):
+                with listener.accept()[0] as stream:
+                    stream.recv(100)
+                    stream.sendall(reply)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        assert track("haproxy", tmp_path / "h") == (0, "")
+        server.join()
 
 
 def test_a_full_backlog_ends_at_the_deadline(tmp_path: Path) -> None:
