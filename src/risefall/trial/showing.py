@@ -55,23 +55,23 @@ def rows_of(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
         rows.append(row(f"  {name}", of_fault))
     rows.append(row("recovery", lambda one: spread(one.recovery_s)))
     if any(one.balancers > 1 for one in summaries):
-        rows.append(row("first to last balancer DOWN", lambda one: spread(one.two_opinions_s)))
+        rows.append(row("first to last DOWN", lambda one: spread(one.two_opinions_s)))
     rows += [
-        row("DOWN without a failure", lambda one: str(one.false_downs)),
+        row("false DOWNs", lambda one: str(one.false_downs)),
         row("checks seen", lambda one: f"{one.checks} ({one.checks / one.span_s:.1f}/s)" if one.checks else UNSEEN),
-        row("late, seen by backends", lambda one: plain(one.late_s)),
-        row("took, seen by backends", lambda one: plain(one.took_s)),
+        row("late, at backends", lambda one: plain(one.late_s)),
+        row("took, at backends", lambda one: plain(one.took_s)),
     ]
     if any(one.late_inside_us for one in summaries):
         rows.append(
             row(
-                "late, told by itself",
+                "late, inside",
                 lambda one: joined([us / 1e6 for us in one.late_inside_us]) if one.late_inside_us else "not told",
             )
         )
     rows += [
         row("CPU per check", lambda one: "-" if one.cpu_us_per_check is None else f"{one.cpu_us_per_check:.0f} us"),
-        row("memory of one process", lambda one: f"{one.memory_bytes / 1e6:.1f} MB"),
+        row("memory a process", lambda one: f"{one.memory_bytes / 1e6:.1f} MB"),
     ]
     for backend in {backend.name: None for one in summaries for backend in one.backends}:
 
