@@ -108,8 +108,8 @@ def row_of(planned: PlannedServer, found: Found) -> PlanRow:
 
 
 def where(host: str | None, port: int | None, name: str | None = None) -> str:
-    """An address for a person."""
-    shown = host if host is not None else f"{name or '?'} (not resolved)"
+    """An address for a person; its name where it has none yet."""
+    shown = host or name or "?"
     if port is None:
         return shown
     return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
@@ -138,6 +138,8 @@ def span(ms: int) -> str:
 def notes(row: PlanRow) -> str:
     """What else matters of a server."""
     said = []
+    if (row.check and row.check_addr is None) or (row.agent and row.agent_addr is None):
+        said.append("not resolved")
     if row.backup:
         said.append("backup")
     if row.disabled:
@@ -149,7 +151,7 @@ def notes(row: PlanRow) -> str:
     if row.weight != 1:
         said.append(f"weight {row.weight}")
     if row.agent:
-        said.append(f"agent {where(row.agent_addr, row.agent_port)} every {span(row.agent_inter_ms or 0)}")
+        said.append(f"agent {where(row.agent_addr, row.agent_port, row.fqdn)} every {span(row.agent_inter_ms or 0)}")
     return ", ".join(said)
 
 
