@@ -193,7 +193,13 @@ class Story(Machines):
                 for server in BACKENDS:
                     path = self.lab.work / node / sock
                     wait(partial(is_up, path, server), f"{server} is UP at {path}")
-        self.moved("nothing", self.cluster.masters())
+        # Who is ready first may be MASTER for a moment.
+        masters = self.cluster.masters()
+        wait(
+            lambda: {node for node in NODES if self.lab.has_vip(node)} == masters,
+            f"{VIP} is on {', '.join(masters)} alone",
+        )
+        self.moved("nothing", masters)
         self.traffic("nothing", self.cluster.masters(), {*BACKENDS}, 0, time.monotonic())
 
     def macvlan(self) -> None:

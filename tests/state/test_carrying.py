@@ -465,7 +465,7 @@ def test_carried_twice_is_carried_once(before: File, after: File, done: list[tup
 
 @given(file=files, done=st.lists(deeds, max_size=12))
 def test_the_same_file_changes_nothing(file: File, done: list[tuple[str, str, object]]) -> None:
-    """But the counters of servers without a check, which begin anew in maintenance."""
+    """But what begins anew in maintenance."""
     rig = file.rig().start()
     for deed in done:
         do(rig, *deed)
@@ -479,10 +479,13 @@ def test_the_same_file_changes_nothing(file: File, done: list[tuple[str, str, ob
 
 
 def plain(one: ServerState) -> ServerState:
-    health = (
-        one.health if not one.admin & MAINT or one.health is None else msgspec.structs.replace(one.health, health=0)
-    )
-    return msgspec.structs.replace(one, idle_health=0 if one.admin & MAINT else one.idle_health, health=health)
+    """In maintenance counters begin anew, and a check that runs is paused: one that was switched on meanwhile ran."""
+    if not one.admin & MAINT:
+        return one
+    health = one.health
+    if health is not None:
+        health = msgspec.structs.replace(health, health=0, paused=health.paused or health.enabled)
+    return msgspec.structs.replace(one, idle_health=0, health=health)
 
 
 def told(rig: Rig) -> Rig:

@@ -26,8 +26,8 @@ def carry(old: ServerState, new: ServerState, *, follows: bool = False) -> None:
     kept = not old.admin & MAINT or bool(new.admin & MAINT)
     _carry_check(old.health, new.health, counted=kept)
     if old.health is not None and new.health is not None:
-        # A check that was switched off in maintenance stays paused: switched on, it does not run before maintenance ends.
-        new.health.paused = old.health.paused and bool(new.admin & MAINT)
+        # A check that was switched off in maintenance stays paused, after maintenance too, as in HAProxy.
+        new.health.paused = old.health.paused and kept
     _carry_check(old.agent, new.agent, counted=True)
     if old.iweight == new.iweight:
         new.uweight, new.held_weight = old.uweight, old.held_weight
