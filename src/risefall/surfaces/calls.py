@@ -76,6 +76,13 @@ class Api(Protocol):
         """Where clients come in, and what they may do there."""
 
 
+Pause = Callable[[float], Awaitable[None]]
+"""Lets so many seconds pass. Raises BrokenPipeError once nobody waits for the answer; what is behind it is not done then."""
+
+Later = Callable[[Pause], Awaitable[str]]
+"""A part of an answer that has to be waited for."""
+
+
 class Reply(msgspec.Struct, frozen=True):
     """An answer without the line feed that the protocol adds.
 
@@ -86,7 +93,7 @@ class Reply(msgspec.Struct, frozen=True):
     text: str = ""
     severity: Severity | None = None
     pieces: Iterator[str] | None = None
-    later: Callable[[], Awaitable[str]] | None = None
+    later: Later | None = None
 
 
 class Call(msgspec.Struct, frozen=True):

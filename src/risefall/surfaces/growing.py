@@ -8,7 +8,7 @@ from __future__ import annotations
 from risefall.errors import RisefallError
 from risefall.state import growth
 from risefall.state.commands import Refused
-from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, command, find_server, refused, says
+from risefall.surfaces.calls import Api, Call, Level, Pause, Reply, Severity, command, find_server, refused, says
 
 
 def _add_server(api: Api, call: Call) -> Reply:
@@ -36,7 +36,7 @@ def _del_server(api: Api, call: Call) -> Reply:
 def _reload(api: Api, call: Call) -> Reply:
     """In the words of HAProxy's master socket."""
 
-    async def outcome() -> str:
+    async def outcome(pause: Pause) -> str:
         try:
             return f"Success=1\n--\n{await api.reload()}\n"
         except RisefallError as error:

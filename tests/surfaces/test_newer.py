@@ -1,0 +1,126 @@
+"""What the runtime API has where HAProxy 3 is imitated, and has not where 2.6 is."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+from surfaces_kit import FakeApi
+
+from risefall.surfaces.calls import Level
+from risefall.surfaces.runtime import Session
+from risefall.surfaces.serve import serve
+
+
+def talk(data: bytes, *, level: Level = Level.ADMIN, dialect: str = "3", api: FakeApi | None = None) -> bytes:
+    return Session(api or FakeApi(dialect), level).feed(data)
+
+
+NOT_DELETED = b"Failed. Only servers in maintenance mode can be deleted.\n\n"
+POINTED_AT = b"Failed. This server cannot be removed at runtime due to other configuration elements pointing to it.\n\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"echo\n", b"\n\n"),
+        (b"echo  ==M1  two\\ words;echo M2\n", b"==M1 two words\n\nM2\n\n"),
+        (b"set severity-output number;echo M1\n", b"\n[6]: M1\n\n"),
+        (b"wait\n", b"Expects a duration in milliseconds.\n\n"),
+        (b"wait 0\n", b"Invalid duration.\n\n"),
+        (b"wait soon\n", b"Invalid duration.\n\n"),
+        (b"wait 2x srv-removable b1/s2\n", b"Invalid duration.\n\n"),
+        (b"wait 2s srv-removable\n", b"Missing server name (<backend>/<server>).\n\n"),
+        (b"wait 2s srv-removable b1\n", b"Require 'backend/server'.\n\n"),
+        (b"wait 2s srv-removable nope/s1\n", b"Failed. No such backend.\n\n"),
+        (b"wait 2s srv-removable b1/nope\n", b"Failed. No such server.\n\n"),
+        (b"wait 2s srv-removable b1/s2\n", NOT_DELETED),
+        (b"disable server b1/s1;wait 2s srv-removable b1/s1\n", b"\n" + POINTED_AT),
+        (b"disable server b1/s2;wait 2s srv-removable b1/s2;del server b1/s2\n", b"\nDone.\n\nServer deleted.\n\n"),
+    ],
+)
+def test_answers(said: bytes, answer: bytes) -> None:
+    assert talk(said) == answer
+
+
+def test_wait_tells_how() -> None:
+    for said in (b"wait -h\n", b"wait 2s sunshine\n"):
+        assert talk(said).startswith(b"Usage: wait {-h|<duration>} [condition [args...]]\n")
+
+
+def test_waiting_is_for_admins() -> None:
+    assert talk(b"wait 1s\n", level=Level.OPERATOR) == b"Permission denied\n\n"
+
+
+def test_26_knows_none_of_them() -> None:
+    for said in (b"echo M1\n", b"wait 1s\n"):
+        answer = talk(said, dialect="2.6")
+        assert answer.startswith(b"Unknown command")
+        assert said.split()[0] not in answer.split(b":", 1)[1]
+    assert b"srv-removable" not in talk(b"help\n", dialect="2.6")
+    assert b"  echo <text> " in talk(b"help\n")
+
+
+async def _ask(path: Path, said: bytes) -> bytes:
+    """All that is answered to a client that says this and nothing more."""
+    with trio.fail_after(60):
+        async with await trio.open_unix_socket(str(path)) as client:
+            await client.send_all(said)
+            client.socket.shutdown(socket.SHUT_WR)
+            return b"".join([piece async for piece in client])
+
+
+def test_wait_lets_time_pass_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                lambda task_status: serve(str(path), FakeApi("3"), level=Level.ADMIN, task_status=task_status)
+            )
+            before = trio.current_time()
+            assert await _ask(path, b"echo M1;wait 150ms;echo M2\n") == b"M1\n\nDone.\n\nM2\n\n"
+            assert trio.current_time() - before >= 0.15
+            nursery.cancel_scope.cancel()
+
+    trio.run(scenario)
+
+
+def test_what_was_said_before_a_wait_comes_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                lambda task_status: serve(str(path), FakeApi("3"), level=Level.ADMIN, task_status=task_status)
+            )
+            with trio.fail_after(60):
+                async with await trio.open_unix_socket(str(path)) as client:
+                    await client.send_all(b"echo M1;wait 1d\n")
+                    assert await client.receive_some() == b"M1\n\n"
+            nursery.cancel_scope.cancel()
+
+    trio.run(scenario)
+
+
+def test_a_wait_ends_with_its_client(tmp_path: Path) -> None:
+    """Its place is free again, and what it wanted done afterwards is not done."""
+    path = tmp_path / "sock"
+    api = FakeApi("3")
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                lambda task_status: serve(str(path), api, level=Level.ADMIN, clients_max=1, task_status=task_status)
+            )
+            client = await trio.open_unix_socket(str(path))
+            await client.send_all(b"echo M1;wait 1d;disable server b1/s2\n")
+            assert await client.receive_some() == b"M1\n\n"
+            await client.aclose()
+            assert await _ask(path, b"echo M2\n") == b"M2\n\n"
+            nursery.cancel_scope.cancel()
+
+    trio.run(scenario)
+    assert not api.applied
