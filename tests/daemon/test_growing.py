@@ -159,3 +159,20 @@ def test_there_is_no_room_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
             assert say(service, f"del server b/n{number}\n") == "No such server.\n"
 
     trio.run(scenario)
+
+
+def test_a_renamed_server_says_its_new_name(player: Player) -> None:
+    """In its checks, at once, too; and nothing else about them changes."""
+    listener, port = player.listen("127.0.0.1", 0, OK)
+
+    async def scenario() -> None:
+        words = "http-check send hdr x-name %[srv_name]"
+        text = f"{HTTP}backend b\n  {words}\n  server s1 127.0.0.1:{port} check inter 30ms\n"
+        async with running(text, "3") as service:
+            await until(lambda: b"x-name: s1\r\n" in (player.request(listener, 0) or b""), "the old name")
+            assert say(service, "disable server b/s1;set server b/s1 name blue\n") == "\nServer name updated.\n\n"
+            say(service, "enable server b/blue\n")
+            await until(lambda: b"x-name: blue\r\n" in (player.request(listener, 0) or b""), "the new name")
+            assert status(service, "b/blue") == "UP"
+
+    trio.run(scenario)

@@ -63,6 +63,41 @@ def test_26_knows_none_of_them() -> None:
     assert b"  echo <text> " in talk(b"help\n")
 
 
+NOT_NAMED = b"Server must be in maintenance mode to be renamed (set server <b>/<s> state maint).\n\n"
+REFERENCED = b"Cannot rename: server's name is statically referenced (use-server, track, or sample argument).\n\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"set server b1/s2 name\n", b"set server <b>/<s> name requires a new name.\n\n"),
+        (b"set server b1/s2 name blue\n", NOT_NAMED),
+        (b"disable server b1/s2;set server b1/s2 name bad/name\n", b"\nServer name contains invalid characters.\n\n"),
+        (b"disable server b1/s2;set server b1/s2 name " + b"x" * 64 + b"\n", b"\nServer name too long.\n\n"),
+        (
+            b"disable server b1/s2;set server b1/s2 name s5\n",
+            b"\nA server with the same name already exists in this backend.\n\n",
+        ),
+        (b"disable server b1/s1;set server b1/s1 name blue\n", b"\n" + REFERENCED),
+        (b"disable server b1/s2;set server b1/s2 name s2\n", b"\nServer name updated.\n\n"),
+        (
+            b"disable server b1/s2;set server b1/s2 name blue;set server b1/s2 state ready;enable server b1/blue\n",
+            b"\nServer name updated.\n\nNo such server.\n\n\n",
+        ),
+    ],
+)
+def test_names(said: bytes, answer: bytes) -> None:
+    """The story of HAProxy's own cli_set_server_name.vtc."""
+    assert talk(said) == answer
+
+
+def test_a_new_name_is_shown() -> None:
+    api = FakeApi("3")
+    talk(b"disable server b1/s2;set server b1/s2 name blue\n", api=api)
+    assert b"\n4 b1 2 blue 127.0.0.1" in talk(b"show servers state b1\n", api=api)
+    assert b"usage: set server" in talk(b"set server b1/s2 name blue\n", dialect="2.6")
+
+
 async def _ask(path: Path, said: bytes) -> bytes:
     """All that is answered to a client that says this and nothing more."""
     with trio.fail_after(60):

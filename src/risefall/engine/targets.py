@@ -34,9 +34,12 @@ STATIC_BALANCE = frozenset(
 HEALTH, AGENT = 0, 1
 STATE_SITE = "state-site"
 """The fact that send-state's header is made of."""
+NAMING = frozenset((STATE_SITE, "srv_name"))
+"""Facts that change when a command gives a server another name."""
 
 
-Retell = Callable[[Endpoint, ValueOf], tuple[bytes, Process | None]]
+Retell = Callable[[Endpoint, str, ValueOf], tuple[bytes, Process | None]]
+"""Of where a server is now, its name now, and what is true of others: the texts of its check's site, and its process."""
 
 
 class Target(msgspec.Struct):
@@ -53,7 +56,7 @@ class Target(msgspec.Struct):
     reach: Reach | None = None
     """How the health check's connections go where the native driver cannot make them."""
     retell: Retell | None = None
-    """Of a health check that tells its server's address, or reads facts of servers: the texts of its site, and its process."""
+    """Of a health check that tells its server's address or name, or reads facts of servers."""
     reads: frozenset[str] = frozenset()
     """Backends that its health check reads facts of; EVERY for any."""
 
@@ -227,7 +230,7 @@ class TargetBuilder:
             target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts, self._found)
         lives = [live for name in compiled.facts if (live := live_of(name)) is not None]
         target.reads = frozenset(live.backend or planned.proxy.name for live in lives)
-        if compiled.external or STATE_SITE in compiled.facts or lives:
+        if compiled.external or lives or not NAMING.isdisjoint(compiled.facts):
             target.retell = partial(self._told, planned, tuple(compiled.facts), compiled.external)
         native_way = not compiled.external and target.reach is None
         spec = CheckSpec(
@@ -280,10 +283,12 @@ class TargetBuilder:
         return program, spec
 
     def _told(
-        self, planned: PlannedServer, facts: Sequence[str], external: bool, to: Endpoint, value_of: ValueOf
+        self, planned: PlannedServer, facts: Sequence[str], external: bool, to: Endpoint, name: str, value_of: ValueOf
     ) -> tuple[bytes, Process | None]:
-        """What a check tells of its server that is at `to` now, and of others."""
-        site = site_of([self._fact(name, planned, to, value_of) for name in facts])
+        """What a check tells of its server, which is at `to` and called `name` now, and of others."""
+        if name != planned.config.name:
+            planned = msgspec.structs.replace(planned, config=msgspec.structs.replace(planned.config, name=name))
+        site = site_of([self._fact(fact, planned, to, value_of) for fact in facts])
         return site, self._process(planned, to) if external else None
 
     def _fact(

@@ -63,6 +63,9 @@ class Api(Protocol):
     def rename(self, index: int, name: str) -> str:
         """Gives a server another name to be resolved. Returns what is said. Raises: Refused."""
 
+    def set_name(self, index: int, name: str) -> None:
+        """Gives a server another name of its own. Raises: Refused."""
+
     def del_server(self, index: int) -> None:
         """A server less. Raises: Refused."""
 
