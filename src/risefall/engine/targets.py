@@ -28,9 +28,8 @@ from risefall.engine.transports import Transports
 
 SPACING_MIN_MS = 1000
 """Intervals shorter than this do not set the spacing of the first checks (spec §2.2)."""
-STATIC_BALANCE = frozenset(
-    ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash", "map-based")
-)
+HASHING = frozenset(("source", "uri", "url_param", "hdr", "rdp-cookie", "hash"))
+"""Algorithms whose map of servers stands, unless `hash-type` says that it is a consistent one."""
 HEALTH, AGENT = 0, 1
 STATE_SITE = "state-site"
 """The fact that send-state's header is made of."""
@@ -333,5 +332,6 @@ class TargetBuilder:
 
 
 def is_static(proxy: Proxy) -> bool:
-    """Whether the balance algorithm takes the weights 0% and 100% only (no consistent hash is known here)."""
-    return proxy.balance.split()[0] in STATIC_BALANCE if proxy.balance else False
+    """Whether the balance algorithm takes the weights 0% and 100% only (run on 2.6.12)."""
+    algorithm = proxy.balance.split()[0].partition("(")[0] if proxy.balance else ""
+    return algorithm == "static-rr" or (algorithm in HASHING and not proxy.consistent)

@@ -25,6 +25,11 @@ REFUSED = frozenset(
         "namespace",
         "no-agent-check",
         "no-check",
+        "no-check-send-proxy",
+        "no-check-ssl",
+        "no-send-proxy-v2-ssl",
+        "no-send-proxy-v2-ssl-cn",
+        "no-ssl",
         "non-stick",
         "redir",
         "resolve-net",
@@ -32,7 +37,9 @@ REFUSED = frozenset(
         "resolve-prefer",
         "resolvers",
         "socks4",
+        "ssl-reuse",
         "stick",
+        "tcp-ut",
     ]
 )
 """What 2.6 takes in a file only. Later versions take a few of them; risefall does not, whatever it imitates."""

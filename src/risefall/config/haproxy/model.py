@@ -359,7 +359,7 @@ class Proxy(msgspec.Struct, frozen=True):
     """One frontend, backend or listen after its defaults were applied.
 
     id: HAProxy's iid; a stats socket takes the first. logs: all targets that a line of this
-    proxy goes to, with `log global` already replaced. section: its part of the tree.
+    proxy goes to, with `log global` already replaced. section: its part of the tree. consistent: its `hash-type` is.
     """
 
     name: str
@@ -370,6 +370,7 @@ class Proxy(msgspec.Struct, frozen=True):
     servers: tuple[Server, ...] = ()
     checks: RuleSet = RuleSet()
     balance: str = "roundrobin"
+    consistent: bool = False
     timeout_connect_ms: int | None = None
     timeout_check_ms: int | None = None
     timeout_server_ms: int = 0
