@@ -25,6 +25,11 @@ def find_place(fleet: Fleet, name: str) -> tuple[int, str]:
     for place, proxy in enumerate(fleet.proxies):
         if proxy.has_backend and backend in (proxy.name, f"#{proxy.id}"):
             if proxy.static or proxy.disabled:
+                if fleet.dialect.newer_added:
+                    raise Refused(
+                        f"Backend does not support dynamic servers : backend '{proxy.name}' uses a non dynamic load "
+                        "balancing method."
+                    )
                 raise Refused("Backend must use a dynamic load balancing to support dynamic servers.", short=True)
             return place, own
     raise Refused("No such backend.", short=True)

@@ -5,6 +5,7 @@ Source: spec/haproxy-checks.md §5.5; answers were compared with 2.6.12.
 
 from __future__ import annotations
 
+from risefall.config.haproxy.added import DYNAMIC
 from risefall.errors import RisefallError
 from risefall.state import growth
 from risefall.state.commands import Refused
@@ -12,6 +13,8 @@ from risefall.surfaces.calls import Api, Call, Level, Pause, Reply, Severity, co
 
 
 def _add_server(api: Api, call: Call) -> Reply:
+    if call.word(0) == "help" and api.fleet.dialect.newer_commands:
+        return Reply("".join(f"{line}\n" for line in ("List of keywords supported for dynamic server:", *DYNAMIC)))
     try:
         place, name = growth.find_place(api.fleet, call.word(0))
         api.add_server(place, name, call.words[1:])

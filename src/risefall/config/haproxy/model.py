@@ -360,6 +360,7 @@ class Proxy(msgspec.Struct, frozen=True):
 
     id: HAProxy's iid; a stats socket takes the first. logs: all targets that a line of this
     proxy goes to, with `log global` already replaced. section: its part of the tree. consistent: its `hash-type` is.
+    default_server: fields of settings that its `default-server` lines ask for, for servers that are added.
     """
 
     name: str
@@ -371,6 +372,7 @@ class Proxy(msgspec.Struct, frozen=True):
     checks: RuleSet = RuleSet()
     balance: str = "roundrobin"
     consistent: bool = False
+    default_server: tuple[tuple[str, object], ...] = ()
     timeout_connect_ms: int | None = None
     timeout_check_ms: int | None = None
     timeout_server_ms: int = 0

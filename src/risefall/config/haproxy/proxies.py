@@ -384,6 +384,7 @@ class ProxyDraft:
             checks=self.rules.finish(Place(self.section.head.file, self.section.head.line)),
             balance=self.balance,
             consistent=self.consistent,
+            default_server=tuple(self.reader.defaults.items()) if self.dialect.add_server_from else (),
             timeout_connect_ms=self.timeouts.get("connect") or None,
             timeout_check_ms=self.timeouts.get("check") or None,
             timeout_server_ms=self.timeouts.get("server", 0),

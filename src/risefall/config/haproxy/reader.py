@@ -6,7 +6,7 @@ Source: spec/haproxy-checks.md §2.5, §3.2, §3.10.8, §9.4-9.6; haproxy config
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from risefall.config.haproxy.dialect import DIALECTS, Dialect
@@ -126,8 +126,15 @@ class _Reader:
         parent = self._parent(section, at, implicit=False)
         draft = ProxyDraft(section, self._dialect, self._diagnostics, parent)
         draft.name = "" if at == 1 else section.name
+        draft.reader.origins = self._origins(draft)
         draft.read()
         self._defaults.append(draft)
+
+    def _origins(self, draft: ProxyDraft) -> Callable[[str], Mapping[str, object] | None]:
+        """The `default-server` settings so far of a backend up to this section (`from be:<name>`)."""
+        return lambda name: next(
+            (one.reader.defaults for one in (*self._drafts, draft) if one.has_backend and one.name == name), None
+        )
 
     def _parent(self, section: Section, at: int, *, implicit: bool) -> ProxyDraft | None:
         """The defaults that a section begins with: those it names with `from`, else the last ones before it."""
@@ -197,6 +204,7 @@ class _Reader:
                     head,
                 )
                 break
+        draft.reader.origins = self._origins(draft)
         draft.read()
         self._drafts.append(draft)
 
