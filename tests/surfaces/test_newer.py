@@ -98,6 +98,19 @@ def test_a_new_name_is_shown() -> None:
     assert b"usage: set server" in talk(b"set server b1/s2 name blue\n", dialect="2.6")
 
 
+def test_what_is_unknown_is_told_in_todays_words() -> None:
+    close = b"Unknown command: 'sohw', but maybe one of the following ones is a better match:\n"
+    assert talk(b"sohw stat\n").startswith(close)
+    assert talk(b"\n").startswith(b"Unknown command: ''. Please enter one of the following commands only:\n")
+
+
+def test_backends_of_the_runtime_are_refused_by_name() -> None:
+    for word in (b"add", b"del", b"publish", b"unpublish"):
+        answer = talk(word + b" backend x from y\n")
+        assert answer.startswith(b"'" + word + b" backend' is a command of HAProxy that risefall does not have: ")
+        assert talk(word + b" backend x\n", dialect="2.6").startswith(b"Unknown command")
+
+
 async def _ask(path: Path, said: bytes) -> bytes:
     """All that is answered to a client that says this and nothing more."""
     with trio.fail_after(60):

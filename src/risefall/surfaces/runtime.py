@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from risefall.surfaces.calls import Api, Call, Command, Later, Level, Reply, Severity, refuse, says
-from risefall.surfaces.foreign import FOREIGN
+from risefall.surfaces.foreign import FOREIGN, FOREIGN_3
 from risefall.surfaces.handlers import COMMANDS, COMMANDS_3
-from risefall.surfaces.usage import ALL, CLOSE, HELP, Usage, closest, render_usage
+from risefall.surfaces.usage import ALL, ALL_3, CLOSE, CLOSE_3, HELP, Usage, closest, render_usage
 
 LINE_MAX = 16_384
 """Longest line or payload, in bytes; HAProxy's buffer."""
@@ -112,7 +112,7 @@ class Session:
         self._pending = b""
         self._prompt = False
         self._severity = severity
-        newer = api.fleet.dialect.newer_commands
+        newer = self._newer = api.fleet.dialect.newer_commands
         self._commands: tuple[Command, ...] = COMMANDS_3 if newer else COMMANDS
         self._usages = USAGES_3 if newer else USAGES
         self._modes: set[str] = set()
@@ -201,7 +201,7 @@ class Session:
     def _answer(self, words: Sequence[str], payload: bytes) -> Reply:
         match list(words):
             case []:
-                return Reply(render_usage(ALL, self._usages), Severity.INFO)
+                return Reply(render_usage(ALL_3 if self._newer else ALL, self._usages), Severity.INFO)
             case ["quit", *_]:
                 self.closed = True
                 return Reply()
@@ -220,13 +220,14 @@ class Session:
                 return self._set_timeout(rest)
             case ["expert-mode" | "experimental-mode" as name, *rest]:
                 return self._switch_mode(name, rest)
-        for command in (*self._commands, *FOREIGN):
+        for command in (*self._commands, *(FOREIGN_3 if self._newer else FOREIGN)):
             called = command.usage.words
             if tuple(words[: len(called)]) == called:
                 if self.level < command.level:
                     return refuse("Permission denied")
                 return command.run(self._api, Call(tuple(words[len(called) :]), self.level, payload))
-        return Reply(render_usage(CLOSE, closest(words, self._usages)), Severity.INFO)
+        title = CLOSE_3.format(word=words[0]) if self._newer else CLOSE
+        return Reply(render_usage(title, closest(words, self._usages)), Severity.INFO)
 
     def _lower(self, level: Level) -> Reply:
         if level > self.level:
