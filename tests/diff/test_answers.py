@@ -112,7 +112,7 @@ FROM_REGTESTS = (
     "add server used/t2 127.0.0.1:1 track used/t1", "add server used/z 127.0.0.1:1 no-ssl",
     "add server used/z 127.0.0.1:1 tcp-ut 5s", "add server used/z 127.0.0.1:1 ssl-reuse no-check-ssl",
     "add server used/z 127.0.0.1:1 no-check-send-proxy", "add server used/z 127.0.0.1:1 from none", "add server help",
-    "add server used/z 127.0.0.1:1 cookie x", "del server used/s1", "del server used/s2", "del server used/s3",
+    "add server used/z 127.0.0.1:1 cookie x", "set server used/h2 ssl on", "set server used/h2 ssl foo", "del server used/s1", "del server used/s2", "del server used/s3",
     "del server used/s4", "disable server used/s4; del server used/s4", "del server used/s4", "disable server b1/s5",
     "del server b1/s5", "set server used/s1 fqdn foo.fqdn", "set server dns/s1 fqdn local.host",
     "set server dns/s1 fqdn local.host", "set server dns/s1 fqdn other.host", "set server tls/s1 ssl on",
