@@ -33,11 +33,10 @@ class Running:
         self._sock, self._log = sock, log
 
     def ask(self, command: str) -> str:
-        """One command of the runtime API; waits for the socket to be there."""
-        until(self._sock.exists, "the runtime socket")
+        """One command of the runtime API; waits for the socket to be there, which has its path before it listens."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(LIMIT_S)
-            client.connect(str(self._sock))
+            until(lambda: client.connect_ex(str(self._sock)) == 0, "the runtime socket")
             client.sendall(command.encode() + b"\n")
             answer = b""
             while more := client.recv(65536):

@@ -127,3 +127,24 @@ def test_reading_needs_neither_sockets_nor_the_engine() -> None:
     code = "import sys, risefall.config.haproxy; print(*(m for m in ('trio', 'socket', 'cffi', 'risefall.engine') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+MIXED = """\
+defaults first
+  mode http
+defaults second from first
+backend taken
+defaults third
+  mode http
+backend also
+backend named from third
+"""
+
+
+def test_defaults_that_are_named_and_taken_without_a_word() -> None:
+    """As 2.6.12 tells: of proxies that take them, wherever the name is said, and not of defaults that begin with others."""
+    (found,) = read([Source("t.cfg", MIXED)], dialect="2.6").warnings
+    assert found.splitlines()[0] == (
+        "t.cfg:7:1: warning: defaults section 'third' (declared at t.cfg:5) is explicitly referenced by another proxy and "
+        "implicitly used here"
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from risefall.config.haproxy import PlannedServer, plan, read
 from risefall.config.haproxy.model import Address, Family
 from risefall.config.haproxy.model import Source as From
 from risefall.config.text import Source
+from risefall.errors import ConfigError
 
 
 def servers(lines: str, dialect: str = "3") -> list[PlannedServer]:
@@ -24,6 +27,37 @@ def test_default_server_reaches_only_what_follows() -> None:
         "default-server inter 4s\nserver c 1.1.1.1:1 no-check check"
     )
     assert [(s.inter_ms, s.fall, s.check) for s in found] == [(1000, 3, True), (3000, 5, True), (4000, 5, True)]
+
+
+def test_from_says_what_a_line_begins_with() -> None:
+    """HAProxy 3.5; the story of its from_keyword.vtc."""
+    text = (
+        "backend a\ndefault-server weight 30\nbackend b\ndefault-server weight 10\ndefault-server inter 5s\n"
+        "server s1 1.1.1.1:1 check\nserver s2 1.1.1.1:1 from none check\nserver s3 1.1.1.1:1 from be:a check\n"
+        "server s4 1.1.1.1:1 from be: check fall 9\nserver s5 1.1.1.1:1 from be:b check\n"
+        "default-server from none fall 7\nserver s6 1.1.1.1:1 check\nserver-template t 1 1.1.1.1:1 from be:a check\n"
+    )
+    found = plan(read([Source("t.cfg", text)], dialect="3"))
+    told = [(one.config.settings.weight, one.inter_ms, one.fall) for one in found]
+    assert told == [
+        (10, 5000, 3), (1, 2000, 3), (30, 2000, 3), (10, 5000, 9), (10, 5000, 3), (1, 2000, 7), (30, 2000, 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tail", "dialect", "text"),
+    [
+        ("from", "3", "from: missing value"),
+        ("from be:nope", "3", "from: unknown backend instance 'nope'"),
+        ("from srv:x", "3", "invalid 'srv:x' value for 'from' keyword"),
+        ("from none from none", "3", "'from' keyword can only be specified once"),
+        ("check from none", "3", "unknown keyword 'from'"),
+        ("from none", "2.6", "unknown keyword 'from'"),
+    ],
+)
+def test_from_is_refused(tail: str, dialect: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        one(tail, dialect)
 
 
 def test_flags_are_undone() -> None:

@@ -159,3 +159,52 @@ def test_there_is_no_room_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
             assert say(service, f"del server b/n{number}\n") == "No such server.\n"
 
     trio.run(scenario)
+
+
+def test_a_renamed_server_says_its_new_name(player: Player) -> None:
+    """In its checks, at once, too; and nothing else about them changes."""
+    listener, port = player.listen("127.0.0.1", 0, OK)
+
+    async def scenario() -> None:
+        words = "http-check send hdr x-name %[srv_name]"
+        text = f"{HTTP}backend b\n  {words}\n  server s1 127.0.0.1:{port} check inter 30ms\n"
+        async with running(text, "3") as service:
+            await until(lambda: b"x-name: s1\r\n" in (player.request(listener, 0) or b""), "the old name")
+            assert say(service, "disable server b/s1;set server b/s1 name blue\n") == "\nServer name updated.\n\n"
+            say(service, "enable server b/blue\n")
+            await until(lambda: b"x-name: blue\r\n" in (player.request(listener, 0) or b""), "the new name")
+            assert status(service, "b/blue") == "UP"
+
+    trio.run(scenario)
+
+
+def test_what_haproxy_3_takes_of_an_added_server() -> None:
+    async def scenario() -> None:
+        text = (
+            f"{HTTP}backend b\n  default-server weight 10 inter 7s\n  server s1 127.0.0.1:1\n"
+            "backend st\n  balance uri\n  server s1 127.0.0.1:1\n"
+        )
+        registered = "New server registered.\n\n"
+        async with running(text, "3") as service:
+            assert say(service, "add server b/n1 127.0.0.1:1 cookie c1 init-state down\n") == registered
+            assert say(service, "add server b/n2 127.0.0.1:1 from be:\n") == registered
+            assert say(service, "add server st/n 127.0.0.1:1\n") == (
+                "Backend does not support dynamic servers : backend 'st' uses a non dynamic load balancing method.\n\n"
+            )
+            assert say(service, "get weight b/n1;get weight b/n2\n") == "1 (initial 1)\n\n10 (initial 10)\n\n"
+            for words, answer in (
+                ("n2", "Already exists a server with the same name in backend."),
+                ("x", "'server' expects <name> and <addr>[:<port>] as arguments."),
+                ("x 127.0.0.1:1 enabled", "'enabled' option is not accepted for dynamic server"),
+                ("x 127.0.0.1:1 no-check", "'no-check' option is not accepted for dynamic server"),
+                ("x 127.0.0.1:1 from be:nope", "from: unknown backend instance 'nope'."),
+                ("x 127.0.0.1:1 from nope", "invalid 'nope' value for 'from' keyword."),
+                ("x 127.0.0.1:1 from", "from: missing value."),
+                ("x 127.0.0.1:1 no-such-keyword-here", "unknown keyword 'no-such-keyword-here'."),
+            ):
+                assert say(service, f"add server b/{words}\n") == f"{answer}\n\n"
+            listed = say(service, "add server help\n").split("\n")
+            assert listed[0] == "List of keywords supported for dynamic server:"
+            assert {"cookie", "init-state", "weight"} < set(listed)
+
+    trio.run(scenario)

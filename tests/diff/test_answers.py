@@ -59,6 +59,12 @@ backend used
   server s4 127.0.0.1:1
 """
 
+BALANCES = (
+    "roundrobin", "static-rr", "leastconn", "first", "random", "source", "uri", "url_param id", "hdr(host)", "rdp-cookie",
+    "hash src",
+)  # fmt: skip
+HASHES = ("", "map-based", "consistent sdbm avalanche")
+
 NAMES = (
     "", "b1", "b1/", "/s1", "/", "nope/s1", "b1/nope", "b3/s1", "#3/#1", "#99/#1", "#3/#99", "b1/#1", "b1/s1/x", "b1/s1",
 )  # fmt: skip
@@ -103,7 +109,10 @@ FROM_REGTESTS = (
     "add server used/x 127.0.0.1:1 proto nope", "add server tcp/y 127.0.0.1:1 check check-proto h2",
     "add server used/new 127.0.0.1:1", "add server used/new 127.0.0.1:1", "add server used/h2 127.0.0.1:1 proto h2",
     "add server used/t1 127.0.0.1:1 track used/s1", "add server used/t1 127.0.0.1:1 track used/s2",
-    "add server used/t2 127.0.0.1:1 track used/t1", "del server used/s1", "del server used/s2", "del server used/s3",
+    "add server used/t2 127.0.0.1:1 track used/t1", "add server used/z 127.0.0.1:1 no-ssl",
+    "add server used/z 127.0.0.1:1 tcp-ut 5s", "add server used/z 127.0.0.1:1 ssl-reuse no-check-ssl",
+    "add server used/z 127.0.0.1:1 no-check-send-proxy", "add server used/z 127.0.0.1:1 from none", "add server help",
+    "add server used/z 127.0.0.1:1 cookie x", "set server used/h2 ssl on", "set server used/h2 ssl foo", "del server used/s1", "del server used/s2", "del server used/s3",
     "del server used/s4", "disable server used/s4; del server used/s4", "del server used/s4", "disable server b1/s5",
     "del server b1/s5", "set server used/s1 fqdn foo.fqdn", "set server dns/s1 fqdn local.host",
     "set server dns/s1 fqdn local.host", "set server dns/s1 fqdn other.host", "set server tls/s1 ssl on",
@@ -130,6 +139,22 @@ def test_every_answer(tmp_path: Path) -> None:
     with running(tmp_path, PROXIES.format(folder=tmp_path / "haproxy")) as pair:
         pair.settle()
         told = [apart for line in everything() if (apart := answers_apart(pair, line))]
+        told += pair.settle()
+        assert not told, "\n".join(told)
+
+
+def test_which_balances_are_static(tmp_path: Path) -> None:
+    """What weights a server may get, and whether servers may be added, by `balance` and `hash-type`, also of defaults."""
+    text, lines = "", []
+    for each, (algorithm, hashing) in enumerate(product(BALANCES, HASHES)):
+        said = f"  hash-type {hashing}\n" if hashing else ""
+        text += f"backend b{each}\n  balance {algorithm}\n{said}  server s1 127.0.0.1:1 weight 10\n"
+        lines += [f"set weight b{each}/s1 7", f"get weight b{each}/s1", f"add server b{each}/new 127.0.0.1:1"]
+    text += "defaults\n  mode http\n  timeout connect 1s\n  timeout client 1s\n  timeout server 1s\n  hash-type consistent\n"
+    text += "backend of\n  balance uri\n  server s1 127.0.0.1:1\n"
+    lines += ["set weight of/s1 7"]
+    with running(tmp_path, text) as pair:
+        told = [apart for line in lines if (apart := answers_apart(pair, line))]
         told += pair.settle()
         assert not told, "\n".join(told)
 

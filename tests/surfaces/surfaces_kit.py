@@ -175,6 +175,9 @@ class FakeApi:
     def rename(self, index: int, name: str) -> str:
         raise Refused("set server <b>/<s> fqdn failed because no resolution is configured.")
 
+    def set_name(self, index: int, name: str) -> None:
+        growth.set_name(self.fleet, index, name)
+
     def del_server(self, index: int) -> None:
         growth.remove_server(self.fleet, index)
 

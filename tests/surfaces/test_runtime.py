@@ -227,18 +227,11 @@ def test_a_refusal_changes_nothing() -> None:
     assert api.applied == []
 
 
-def test_what_we_do_not_do_says_so() -> None:
-    assert (
-        talk(b"set server b1/s2 name x\n", dialect="3") == b"'set server <srv> name' is not supported by risefall.\n\n"
-    )
-
-
 def test_todays_refusals_end_with_two_line_feeds() -> None:
     assert talk(b"set weight b1/s2 5x\n") == b"Trailing garbage in weight string\n"
     assert talk(b"set weight b1/s2 5x\n", dialect="3") == b"Trailing garbage in weight string\n\n"
     assert talk(b"set server /s1 state up\n", dialect="3") == b"No such backend.\n\n"
     assert b"health | name | ssl" in talk(b"set server b1/s2\n", dialect="3")
-    assert b"name' is not supported" in talk(b"set server b1/s2 name x\n", dialect="3")
 
 
 def test_show_version_and_the_tables() -> None:

@@ -123,7 +123,7 @@ def tell_start(loaded: Loaded, targets: list[Target]) -> None:
     for target in targets:
         if target.health is not None and target.reads and target.retell is not None and target.address is not None:
             program, spec = target.health
-            site, _process = target.retell(target.address, partial(number_of, fleet))
+            site, _process = target.retell(target.address, target.planned.config.name, partial(number_of, fleet))
             target.health = program, msgspec.structs.replace(spec, site=site)
 
 

@@ -7,6 +7,7 @@ Source: spec/haproxy-checks.md §5.5; run on 2.6.12.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -61,9 +62,10 @@ class Grower:
         proxy = self._config.proxies[place]
         try:
             verify = self._config.global_.ssl_server_verify
-            server = read_added(
-                proxy, name, words, self._dialect, verify, lambda wanted: growth.free_id(fleet, place, wanted)
-            )
+            if self._dialect.newer_added:
+                growth.refuse_name(fleet, place, name)
+            free = partial(growth.free_id, fleet, place)
+            server = read_added(proxy, name, words, self._dialect, verify, free, self._config.proxies)
         except NotAdded as refusal:
             raise Refused(str(refusal)) from None
         tracks = growth.find_tracked(fleet, place, server.settings.track) if server.settings.track else -1

@@ -111,14 +111,14 @@ class Join:
     ) -> None:
         """groups: the engine's group of each proxy. agent_program: what an agent-check does that sends a text.
 
-        retells: what checks tell that name the address of their server, or read facts of servers, by server. reads: of those,
+        retells: what checks tell that name their server or its address, or read facts of servers, by server. reads: of those,
         which backends.
         """
         self._retells = {} if retells is None else retells
         self._readers: dict[str, set[int]] = {}
         for index, names in ({} if reads is None else reads).items():
             self._read_by(index, names)
-        self._told: dict[int, tuple[Aim, bytes]] = {}
+        self._told: dict[int, tuple[Aim, str, bytes]] = {}
         self._agent_program = agent_program
         self.fleet = fleet
         self.workers = crew.workers
@@ -143,16 +143,16 @@ class Join:
                 self._tell(index)
 
     def _tell(self, index: int) -> None:
-        """Tells a check what it says of its server's address, or reads of servers, where that is something else now."""
+        """Tells a check what it says of its server's address and name, or reads of servers, where that is something else now."""
         retell, server = self._retells.get(index), self.fleet.servers[index]
         check = self.placed.check_id(index, HEALTH)
         if retell is None or check is None or not server.address:
             return
         at = Aim(server.address, server.port)
-        site, process = retell(place_of(at), partial(number_of, self.fleet))
-        if self._told.get(index) == (at, site):
+        site, process = retell(place_of(at), server.name, partial(number_of, self.fleet))
+        if self._told.get(index) == (at, server.name, site):
             return
-        self._told[index] = (at, site)
+        self._told[index] = (at, server.name, site)
         self.outside.retell(key_of(check), site)
         self._orders.send(partial(self.workers.set_site, check, site, process))
 
@@ -211,6 +211,11 @@ class Join:
             readers.discard(index)
         for check in self.placed.forget(index):
             self._crew.end(check)
+
+    def renamed(self, index: int) -> None:
+        """A command has given a server another name."""
+        self._crew.changes += 1
+        self._tell(index)
 
     # --- down ---------------------------------------------------------------------------------------------
 

@@ -595,6 +595,16 @@ class Service:
         self.join.forget(index)
         self._tracked.removed(name, place)
 
+    def set_name(self, index: int, name: str) -> None:
+        if not self._growing:
+            raise Refused("A reload is under way, try again once it is done.", short=True)
+        before, place = full_name(self.fleet, index), self.fleet.servers[index].proxy
+        growth.set_name(self.fleet, index, name)
+        if full_name(self.fleet, index) != before:
+            self.join.renamed(index)
+            self._tracked.removed(before, place)
+            self._tracked.added(index)
+
     def rename(self, index: int, name: str) -> str:
         resolver = next((one for one in self._resolvers if one.policy.resolves(index)), None)
         if resolver is None:

@@ -28,15 +28,17 @@ from risefall.engine.transports import Transports
 
 SPACING_MIN_MS = 1000
 """Intervals shorter than this do not set the spacing of the first checks (spec §2.2)."""
-STATIC_BALANCE = frozenset(
-    ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash", "map-based")
-)
+HASHING = frozenset(("source", "uri", "url_param", "hdr", "rdp-cookie", "hash"))
+"""Algorithms whose map of servers stands, unless `hash-type` says that it is a consistent one."""
 HEALTH, AGENT = 0, 1
 STATE_SITE = "state-site"
 """The fact that send-state's header is made of."""
+NAMING = frozenset((STATE_SITE, "srv_name"))
+"""Facts that change when a command gives a server another name."""
 
 
-Retell = Callable[[Endpoint, ValueOf], tuple[bytes, Process | None]]
+Retell = Callable[[Endpoint, str, ValueOf], tuple[bytes, Process | None]]
+"""Of where a server is now, its name now, and what is true of others: the texts of its check's site, and its process."""
 
 
 class Target(msgspec.Struct):
@@ -53,7 +55,7 @@ class Target(msgspec.Struct):
     reach: Reach | None = None
     """How the health check's connections go where the native driver cannot make them."""
     retell: Retell | None = None
-    """Of a health check that tells its server's address, or reads facts of servers: the texts of its site, and its process."""
+    """Of a health check that tells its server's address or name, or reads facts of servers."""
     reads: frozenset[str] = frozenset()
     """Backends that its health check reads facts of; EVERY for any."""
 
@@ -227,7 +229,7 @@ class TargetBuilder:
             target.reach = reach_of(planned, compiled.host, self._dialect, self._contexts, self._found)
         lives = [live for name in compiled.facts if (live := live_of(name)) is not None]
         target.reads = frozenset(live.backend or planned.proxy.name for live in lives)
-        if compiled.external or STATE_SITE in compiled.facts or lives:
+        if compiled.external or lives or not NAMING.isdisjoint(compiled.facts):
             target.retell = partial(self._told, planned, tuple(compiled.facts), compiled.external)
         native_way = not compiled.external and target.reach is None
         spec = CheckSpec(
@@ -280,10 +282,12 @@ class TargetBuilder:
         return program, spec
 
     def _told(
-        self, planned: PlannedServer, facts: Sequence[str], external: bool, to: Endpoint, value_of: ValueOf
+        self, planned: PlannedServer, facts: Sequence[str], external: bool, to: Endpoint, name: str, value_of: ValueOf
     ) -> tuple[bytes, Process | None]:
-        """What a check tells of its server that is at `to` now, and of others."""
-        site = site_of([self._fact(name, planned, to, value_of) for name in facts])
+        """What a check tells of its server, which is at `to` and called `name` now, and of others."""
+        if name != planned.config.name:
+            planned = msgspec.structs.replace(planned, config=msgspec.structs.replace(planned.config, name=name))
+        site = site_of([self._fact(fact, planned, to, value_of) for fact in facts])
         return site, self._process(planned, to) if external else None
 
     def _fact(
@@ -328,5 +332,6 @@ class TargetBuilder:
 
 
 def is_static(proxy: Proxy) -> bool:
-    """Whether the balance algorithm takes the weights 0% and 100% only (no consistent hash is known here)."""
-    return proxy.balance.split()[0] in STATIC_BALANCE if proxy.balance else False
+    """Whether the balance algorithm takes the weights 0% and 100% only (run on 2.6.12)."""
+    algorithm = proxy.balance.split()[0].partition("(")[0] if proxy.balance else ""
+    return algorithm == "static-rr" or (algorithm in HASHING and not proxy.consistent)

@@ -6,9 +6,15 @@ news of its predecessor's checks are known by their handles. Source: spec/haprox
 
 from __future__ import annotations
 
+import re
+
 from risefall.state.commands import Refused
 from risefall.state.fleet import Fleet
 from risefall.state.server import MAINT, ServerState
+
+NAME = re.compile(r"[A-Za-z0-9_:.-]+", re.ASCII)
+NAME_MAX = 63
+"""As many as HAProxy keeps of a name in what it tells of a change."""
 
 
 def find_place(fleet: Fleet, name: str) -> tuple[int, str]:
@@ -19,6 +25,11 @@ def find_place(fleet: Fleet, name: str) -> tuple[int, str]:
     for place, proxy in enumerate(fleet.proxies):
         if proxy.has_backend and backend in (proxy.name, f"#{proxy.id}"):
             if proxy.static or proxy.disabled:
+                if fleet.dialect.newer_added:
+                    raise Refused(
+                        f"Backend does not support dynamic servers : backend '{proxy.name}' uses a non dynamic load "
+                        "balancing method."
+                    )
                 raise Refused("Backend must use a dynamic load balancing to support dynamic servers.", short=True)
             return place, own
     raise Refused("No such backend.", short=True)
@@ -62,6 +73,24 @@ def refuse_name(fleet: Fleet, place: int, name: str) -> None:
     """Raises: Refused for a name that is taken."""
     if any(fleet.servers[index].name == name for index in fleet.proxies[place].own):
         raise Refused("Already exists a server with the same name in backend.")
+
+
+def set_name(fleet: Fleet, index: int, name: str) -> None:
+    """`set server b/s name NAME` of HAProxy 3.5. Its own name again is no mistake. Raises: Refused."""
+    server = fleet.servers[index]
+    if not NAME.fullmatch(name):
+        raise Refused("Server name contains invalid characters.")
+    if len(name) > NAME_MAX:
+        raise Refused("Server name too long.")
+    if not server.admin & MAINT:
+        raise Refused("Server must be in maintenance mode to be renamed (set server <b>/<s> state maint).")
+    if server.needed or server.trackers:
+        raise Refused("Cannot rename: server's name is statically referenced (use-server, track, or sample argument).")
+    if name == server.name:
+        return
+    if any(fleet.servers[other].name == name for other in fleet.proxies[server.proxy].own):
+        raise Refused("A server with the same name already exists in this backend.")
+    server.name = name
 
 
 def next_index(fleet: Fleet) -> int:

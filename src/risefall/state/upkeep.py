@@ -47,6 +47,8 @@ def set_ssl(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
     """`set server b/s ssl on|off`: of traffic; checks go on as the file says."""
     work = begin(fleet, index, now_ms)
     server = fleet.servers[index]
+    if server.dynamic:
+        raise Refused("'set server <srv> ssl' not supported on dynamic servers")
     if not server.ssl_ready:
         raise Refused("'set server <srv> ssl' cannot be set.  default-server should define ssl settings")
     if word not in ("on", "off"):

@@ -63,6 +63,9 @@ class Api(Protocol):
     def rename(self, index: int, name: str) -> str:
         """Gives a server another name to be resolved. Returns what is said. Raises: Refused."""
 
+    def set_name(self, index: int, name: str) -> None:
+        """Gives a server another name of its own. Raises: Refused."""
+
     def del_server(self, index: int) -> None:
         """A server less. Raises: Refused."""
 
@@ -76,6 +79,13 @@ class Api(Protocol):
         """Where clients come in, and what they may do there."""
 
 
+Pause = Callable[[float], Awaitable[None]]
+"""Lets so many seconds pass. Raises BrokenPipeError once nobody waits for the answer; what is behind it is not done then."""
+
+Later = Callable[[Pause], Awaitable[str]]
+"""A part of an answer that has to be waited for."""
+
+
 class Reply(msgspec.Struct, frozen=True):
     """An answer without the line feed that the protocol adds.
 
@@ -86,7 +96,7 @@ class Reply(msgspec.Struct, frozen=True):
     text: str = ""
     severity: Severity | None = None
     pieces: Iterator[str] | None = None
-    later: Callable[[], Awaitable[str]] | None = None
+    later: Later | None = None
 
 
 class Call(msgspec.Struct, frozen=True):

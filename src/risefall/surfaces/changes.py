@@ -32,6 +32,8 @@ def _set_server(api: Api, call: Call) -> Reply:
         return _set_addr(api, name, word, port)
     if what == "fqdn" and word:
         return _set_fqdn(api, name, word)
+    if what == "name" and api.fleet.dialect.set_server_name:
+        return _set_name(api, name, word)
     if what == "ssl":
         done = change(api, name, lambda fleet, at, now: upkeep.set_ssl(fleet, at, word, now))
         return done if done.text else says("server ssl setting updated.", Severity.NOTICE)
@@ -54,8 +56,6 @@ def _set_server(api: Api, call: Call) -> Reply:
                 return aims.set_agent_send(fleet, index, word, now_ms)
             case "fqdn":
                 raise Refused("set server <b>/<s> fqdn requires a FQDN.")
-            case "name" if fleet.dialect.set_server_name:
-                raise Refused("'set server <srv> name' is not supported by risefall.")
         raise Refused(set_server_usage(fleet))
 
     return change(api, name, act)
@@ -77,6 +77,17 @@ def _set_fqdn(api: Api, name: str, word: str) -> Reply:
     except Refused as error:
         return refused(api.fleet, error)
     return says(told, Severity.WARNING)
+
+
+def _set_name(api: Api, name: str, word: str) -> Reply:
+    try:
+        index = changed_server(api.fleet, name)
+        if not word:
+            raise Refused("set server <b>/<s> name requires a new name.")
+        api.set_name(index, word)
+    except Refused as error:
+        return refused(api.fleet, error)
+    return says("Server name updated.", Severity.NOTICE)
 
 
 CHECKS = {"check-addr": HEALTH, "check-port": HEALTH, "agent-addr": AGENT, "agent-port": AGENT}

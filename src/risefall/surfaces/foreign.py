@@ -115,3 +115,14 @@ FOREIGN = (
     *(_row(name, _refused(name, why)) for name, why in _OTHERS.items()),
 )
 """Looked up after all that risefall has; longer names first where one begins with another."""
+
+FOREIGN_3 = (
+    *FOREIGN,
+    *(
+        _row(
+            f"{word} backend", _refused(f"{word} backend", "backends are those of its files, and it routes no traffic")
+        )
+        for word in ("add", "del", "publish", "unpublish")
+    ),
+)
+"""The same where HAProxy 3 is imitated; backends at run time are 3.4's."""

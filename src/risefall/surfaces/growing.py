@@ -5,13 +5,16 @@ Source: spec/haproxy-checks.md §5.5; answers were compared with 2.6.12.
 
 from __future__ import annotations
 
+from risefall.config.haproxy.added import DYNAMIC
 from risefall.errors import RisefallError
 from risefall.state import growth
 from risefall.state.commands import Refused
-from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, command, find_server, refused, says
+from risefall.surfaces.calls import Api, Call, Level, Pause, Reply, Severity, command, find_server, refused, says
 
 
 def _add_server(api: Api, call: Call) -> Reply:
+    if call.word(0) == "help" and api.fleet.dialect.newer_commands:
+        return Reply("".join(f"{line}\n" for line in ("List of keywords supported for dynamic server:", *DYNAMIC)))
     try:
         place, name = growth.find_place(api.fleet, call.word(0))
         api.add_server(place, name, call.words[1:])
@@ -36,7 +39,7 @@ def _del_server(api: Api, call: Call) -> Reply:
 def _reload(api: Api, call: Call) -> Reply:
     """In the words of HAProxy's master socket."""
 
-    async def outcome() -> str:
+    async def outcome(pause: Pause) -> str:
         try:
             return f"Success=1\n--\n{await api.reload()}\n"
         except RisefallError as error:

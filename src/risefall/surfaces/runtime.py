@@ -10,15 +10,12 @@ Source: spec/haproxy-checks.md §7.1, trap 49; compared with 2.6.12 over a socke
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from risefall.surfaces.calls import Api, Call, Level, Reply, Severity, refuse, says
-from risefall.surfaces.foreign import FOREIGN
-from risefall.surfaces.handlers import COMMANDS
-from risefall.surfaces.usage import ALL, CLOSE, HELP, Usage, closest, render_usage
-
-Later = Callable[[], Awaitable[str]]
-"""A part of an answer that has to be waited for."""
+from risefall.surfaces.calls import Api, Call, Command, Later, Level, Reply, Severity, refuse, says
+from risefall.surfaces.foreign import FOREIGN, FOREIGN_3
+from risefall.surfaces.handlers import COMMANDS, COMMANDS_3
+from risefall.surfaces.usage import ALL, ALL_3, CLOSE, CLOSE_3, HELP, Usage, closest, render_usage
 
 LINE_MAX = 16_384
 """Longest line or payload, in bytes; HAProxy's buffer."""
@@ -47,7 +44,13 @@ SESSION_COMMANDS = (
 )
 """Commands that are about the session itself."""
 
-USAGES = sorted((*SESSION_COMMANDS, *(command.usage for command in COMMANDS)), key=lambda usage: usage.words)
+
+def _usages(commands: Sequence[Command]) -> list[Usage]:
+    return sorted((*SESSION_COMMANDS, *(one.usage for one in commands)), key=lambda usage: usage.words)
+
+
+USAGES = _usages(COMMANDS)
+USAGES_3 = _usages(COMMANDS_3)
 
 
 def cut_command(line: bytes) -> tuple[bytes, bytes | None]:
@@ -109,6 +112,9 @@ class Session:
         self._pending = b""
         self._prompt = False
         self._severity = severity
+        newer = self._newer = api.fleet.dialect.newer_commands
+        self._commands: tuple[Command, ...] = COMMANDS_3 if newer else COMMANDS
+        self._usages = USAGES_3 if newer else USAGES
         self._modes: set[str] = set()
         self.timeout_s: float | None = None
         """How long the client may be silent, where it has said so itself."""
@@ -195,7 +201,7 @@ class Session:
     def _answer(self, words: Sequence[str], payload: bytes) -> Reply:
         match list(words):
             case []:
-                return Reply(render_usage(ALL, USAGES), Severity.INFO)
+                return Reply(render_usage(ALL_3 if self._newer else ALL, self._usages), Severity.INFO)
             case ["quit", *_]:
                 self.closed = True
                 return Reply()
@@ -203,7 +209,7 @@ class Session:
                 self._prompt = not self._prompt
                 return Reply()
             case ["help", *typed]:
-                return Reply(render_usage(HELP, closest(typed, USAGES)), Severity.INFO)
+                return Reply(render_usage(HELP, closest(typed, self._usages)), Severity.INFO)
             case ["user" | "operator" as name, *_]:
                 return self._lower(Level[name.upper()])
             case ["show", "cli", "level", *_]:
@@ -214,13 +220,14 @@ class Session:
                 return self._set_timeout(rest)
             case ["expert-mode" | "experimental-mode" as name, *rest]:
                 return self._switch_mode(name, rest)
-        for command in (*COMMANDS, *FOREIGN):
+        for command in (*self._commands, *(FOREIGN_3 if self._newer else FOREIGN)):
             called = command.usage.words
             if tuple(words[: len(called)]) == called:
                 if self.level < command.level:
                     return refuse("Permission denied")
                 return command.run(self._api, Call(tuple(words[len(called) :]), self.level, payload))
-        return Reply(render_usage(CLOSE, closest(words, USAGES)), Severity.INFO)
+        title = CLOSE_3.format(word=words[0]) if self._newer else CLOSE
+        return Reply(render_usage(title, closest(words, self._usages)), Severity.INFO)
 
     def _lower(self, level: Level) -> Reply:
         if level > self.level:

@@ -18,12 +18,13 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import trio
 
 from risefall.errors import StartError
-from risefall.surfaces.calls import Api, Level
-from risefall.surfaces.runtime import LINE_MAX, Later, Session
+from risefall.surfaces.calls import Api, Later, Level
+from risefall.surfaces.runtime import LINE_MAX, Session
 
 CLIENTS_MAX = 64
 TIMEOUT_S = 10.0
@@ -33,6 +34,9 @@ BACKLOG = 1024
 READ_BYTES = 16_384
 WRITE_BYTES = 65_536
 """About as much of an answer is made before it is written; the deadline holds for each piece of it."""
+
+LOOK_S = 1.0
+"""How often a wait looks whether its client is still there."""
 
 LOCK_TRIES, LOCK_PAUSE_S = 100, 0.01
 
@@ -284,12 +288,32 @@ async def _serve_client(
         guests.leave()
 
 
+def is_gone(client: trio.socket.SocketType) -> bool:
+    """Whether the other end takes nothing any more. One that only says no more is still there."""
+    poll = select.poll()
+    poll.register(client.fileno(), 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
+
+
+async def _pause(client: trio.socket.SocketType, seconds: float) -> None:
+    """Waits for a client's sake. Raises: BrokenPipeError once it is gone."""
+    ends = trio.current_time() + seconds
+    while (left := ends - trio.current_time()) > 0:
+        if is_gone(client):
+            raise BrokenPipeError
+        await trio.sleep(min(left, LOOK_S))
+
+
 async def _answer(client: trio.socket.SocketType, pieces: Iterator[bytes | Later], timeout_s: float) -> None:
     """Writes an answer while it is made, so that a long one holds up neither memory nor the other tasks."""
     gathered = bytearray()
     slice_ends = trio.current_time() + SLICE_S
     for piece in pieces:
-        gathered += piece if isinstance(piece, bytes) else (await piece()).encode("utf-8", "surrogateescape")
+        if isinstance(piece, bytes):
+            gathered += piece
+        else:
+            await _write(client, bytes(gathered), timeout_s)
+            gathered[:] = (await piece(partial(_pause, client))).encode("utf-8", "surrogateescape")
         if len(gathered) >= WRITE_BYTES:
             await _write(client, bytes(gathered), timeout_s)
             gathered.clear()

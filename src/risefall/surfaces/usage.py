@@ -13,6 +13,10 @@ import msgspec
 
 ALL = "Unknown command. Please enter one of the following commands only:"
 CLOSE = "Unknown command, but maybe one of the following ones is a better match:"
+ALL_3 = "Unknown command: ''. Please enter one of the following commands only:"
+CLOSE_3 = "Unknown command: '{word}', but maybe one of the following ones is a better match:"
+"""The same two in HAProxy 3."""
+
 HELP = "The following commands are valid at this level:"
 
 MATCHES_MAX = 5

@@ -23,7 +23,7 @@ from risefall.trial.sound import AGENT_UP, NotPlayed, acts_for
 HOST = "127.0.0.1"
 SPECIAL = re.compile(r"[\\\s\"'#\x00-\x1f\x7f]")
 GLOBAL_WORDS = ("spread-checks", "max-spread-checks", "tune.bufsize", "tune.chksize", "tune.max-checks-per-thread")
-PROXY_WORDS = frozenset(("http-check", "tcp-check", "mode", "balance", "fullconn"))
+PROXY_WORDS = frozenset(("http-check", "tcp-check", "mode", "balance", "hash-type", "fullconn"))
 TIMEOUTS = frozenset(("connect", "check", "server", "queue", "client"))
 OPTIONS = CHECK_OPTIONS - {"external-check"} | {"allbackups"}
 MOVED = frozenset(

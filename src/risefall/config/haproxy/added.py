@@ -25,6 +25,11 @@ REFUSED = frozenset(
         "namespace",
         "no-agent-check",
         "no-check",
+        "no-check-send-proxy",
+        "no-check-ssl",
+        "no-send-proxy-v2-ssl",
+        "no-send-proxy-v2-ssl-cn",
+        "no-ssl",
         "non-stick",
         "redir",
         "resolve-net",
@@ -32,10 +37,28 @@ REFUSED = frozenset(
         "resolve-prefer",
         "resolvers",
         "socks4",
+        "ssl-reuse",
         "stick",
+        "tcp-ut",
     ]
 )
-"""What 2.6 takes in a file only. Later versions take a few of them; risefall does not, whatever it imitates."""
+"""What 2.6 takes in a file only."""
+
+DYNAMIC_TEXT = (
+    "allow-0rtt alpn ca-file check-alpn check-sni check-ssl ciphers ciphersuites client-sigalgs crl-file curves crt "
+    "force-sslv3 force-tlsv10 force-tlsv11 force-tlsv12 force-tlsv13 ktls no-check-sni-auto no-renegotiate "
+    "no-sni-auto no-ssl-reuse no-sslv3 no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 no-tls-tickets npn renegotiate "
+    "send-proxy-v2-ssl send-proxy-v2-ssl-cn sigalgs sni ssl ssl-min-ver ssl-max-ver tls-tickets verify verifyhost "
+    "backup cookie disabled error-limit guid ws hash-key id idle-ping init-state maxconn maxqueue minconn no-backup "
+    "no-send-proxy no-send-proxy-v2 no-tfo observe on-error on-marked-down on-marked-up pool-conn-name "
+    "pool-low-conn pool-max-conn pool-purge-delay proto proxy-v2-options send-proxy send-proxy-v2 "
+    "set-proxy-v2-tlv-fmt shard slowstart source strict-maxconn tfo track usesrc weight healthcheck addr agent-addr "
+    "agent-check agent-inter agent-port agent-send check check-pool-conn-name check-proto check-reuse-pool "
+    "check-send-proxy check-via-socks4 rise fall inter fastinter downinter port"
+)
+DYNAMIC = tuple(DYNAMIC_TEXT.split())
+"""What 3.4 takes, in the order of its `add server help`."""
+REFUSED_3 = frozenset(SERVER_WORDS) - frozenset(DYNAMIC)
 
 MEANT = re.compile(r"did you mean '(.*)'")
 NO_WORDS = "'server' expects <name> and <addr>[:<port>] as arguments."
@@ -59,24 +82,35 @@ class Added(Server, frozen=True, gc=False):
 
 
 def read_added(
-    proxy: Proxy, name: str, words: Sequence[str], dialect: Dialect, verify: str, new_id: Callable[[int], int]
+    proxy: Proxy,
+    name: str,
+    words: Sequence[str],
+    dialect: Dialect,
+    verify: str,
+    new_id: Callable[[int], int],
+    proxies: Sequence[Proxy] = (),
 ) -> Added:
     """The server that `add server <proxy>/<name> <words>` describes.
 
-    verify: the global `ssl-server-verify`. new_id: the id for one that asks for an id, or for none (0). Raises: NotAdded.
+    verify: the global `ssl-server-verify`. new_id: the id for one that asks for an id, or for none (0). proxies: whose settings it
+    may ask for with `from`. Raises: NotAdded.
     """
     if not words:
         raise NotAdded(NO_WORDS)
     line = Line(PLACE, 0, "", ("server", name, *words))
-    reader = ServerReader(dialect, lambda wrong, line: None)
+    reader = ServerReader(dialect, lambda wrong, line: None, dict(proxy.default_server), inherits=False)
+    reader.origins = lambda wanted: next(
+        (dict(one.default_server) for one in proxies if one.has_backend and one.name == wanted), None
+    )
+    refused = REFUSED_3 if dialect.newer_added else REFUSED
     try:
         if not PLAIN.fullmatch(name):
             check_name(name, 1)
         _, address, settings, forced = reader.server(line)
     except Wrong as wrong:
-        _refuse_first(line.words, len(line.words) if wrong.at is None else wrong.at)
+        _refuse_first(line.words, len(line.words) if wrong.at is None else wrong.at, refused)
         raise NotAdded(_text(wrong, line.words)) from None
-    _refuse_first(line.words, len(line.words))
+    _refuse_first(line.words, len(line.words), refused)
     number = new_id(forced)
     server = Added(
         name, address, settings, number, PLACE, 0, bool(forced), enabled=_is_last(line.words, "enabled", "disabled")
@@ -85,12 +119,12 @@ def read_added(
     return server
 
 
-def _refuse_first(words: Sequence[str], end: int) -> None:
+def _refuse_first(words: Sequence[str], end: int, refused: frozenset[str]) -> None:
     """Raises: NotAdded for the first keyword before `end` that is for files only."""
     at = 3
     while at < end:
         word = words[at]
-        if word in REFUSED:
+        if word in refused:
             raise NotAdded(f"'{word}' option is not accepted for dynamic server")
         count = 0 if word in FLAGS else SERVER_WORDS.get(word, (0, None))[0]
         at += 1 + max(count, 0)

@@ -359,7 +359,8 @@ class Proxy(msgspec.Struct, frozen=True):
     """One frontend, backend or listen after its defaults were applied.
 
     id: HAProxy's iid; a stats socket takes the first. logs: all targets that a line of this
-    proxy goes to, with `log global` already replaced. section: its part of the tree.
+    proxy goes to, with `log global` already replaced. section: its part of the tree. consistent: its `hash-type` is.
+    default_server: fields of settings that its `default-server` lines ask for, for servers that are added.
     """
 
     name: str
@@ -370,6 +371,8 @@ class Proxy(msgspec.Struct, frozen=True):
     servers: tuple[Server, ...] = ()
     checks: RuleSet = RuleSet()
     balance: str = "roundrobin"
+    consistent: bool = False
+    default_server: tuple[tuple[str, object], ...] = ()
     timeout_connect_ms: int | None = None
     timeout_check_ms: int | None = None
     timeout_server_ms: int = 0

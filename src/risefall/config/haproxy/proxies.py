@@ -68,6 +68,7 @@ class ProxyDraft:
         self._option_lines: dict[str, Line] = {}
         self.mode: str = parent.mode if parent else "tcp"
         self.balance: str = parent.balance if parent else "roundrobin"
+        self.consistent: bool = parent.consistent if parent else False
         self.timeouts: dict[str, int] = dict(parent.timeouts) if parent else {}
         self.options: set[str] = set(parent.options) if parent else set()
         self.logs: list[LogTarget] = list(parent.logs) if parent else []
@@ -257,6 +258,9 @@ class ProxyDraft:
             )
         self.balance = " ".join(line.words[1:])
 
+    def _hash_type(self, line: Line) -> None:
+        self.consistent = line.words[1:2] == ("consistent",)
+
     def _timeout(self, line: Line) -> None:
         words = line.words
         name = words[1] if len(words) > 1 else ""
@@ -379,6 +383,8 @@ class ProxyDraft:
             servers=number_servers(drafts),
             checks=self.rules.finish(Place(self.section.head.file, self.section.head.line)),
             balance=self.balance,
+            consistent=self.consistent,
+            default_server=tuple(self.reader.defaults.items()) if self.dialect.add_server_from else (),
             timeout_connect_ms=self.timeouts.get("connect") or None,
             timeout_check_ms=self.timeouts.get("check") or None,
             timeout_server_ms=self.timeouts.get("server", 0),
@@ -420,6 +426,7 @@ READERS: dict[str, Callable[[ProxyDraft, Line], None]] = {
     "default": ProxyDraft._no,
     "mode": ProxyDraft._mode,
     "balance": ProxyDraft._balance,
+    "hash-type": ProxyDraft._hash_type,
     "timeout": ProxyDraft._timeout,
     "contimeout": ProxyDraft._contimeout,
     "log": ProxyDraft._log,

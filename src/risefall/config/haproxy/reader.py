@@ -6,7 +6,7 @@ Source: spec/haproxy-checks.md §2.5, §3.2, §3.10.8, §9.4-9.6; haproxy config
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from risefall.config.haproxy.dialect import DIALECTS, Dialect
@@ -73,6 +73,10 @@ class _Reader:
             self._env["HAPROXY_BRANCH"] = ".".join(dialect.version.split(".")[:2])
         self._diagnostics.columns = lambda raw, at: column(raw, at, self._env)
         self._defaults: list[ProxyDraft] = []
+        self._named: set[int] = set()
+        """Ids of the defaults that some proxy names with `from`."""
+        self._taken: list[tuple[Section, ProxyDraft]] = []
+        """Proxies that take the last defaults before them without a word, and those."""
         self._resolvers: dict[str, Resolvers] = {}
         self._healthchecks: dict[str, RuleSet] = {}
         self._drafts: list[ProxyDraft] = []
@@ -94,6 +98,7 @@ class _Reader:
                     self._resolvers.setdefault(section.name, resolvers)
                 case "healthcheck":
                     self._healthcheck(section)
+        self._warn_of_both()
         self._resolvers.setdefault(DEFAULT, implied())
         global_ = globals_.finish()
         proxies = self._finish(global_)
@@ -126,21 +131,28 @@ class _Reader:
         parent = self._parent(section, at, implicit=False)
         draft = ProxyDraft(section, self._dialect, self._diagnostics, parent)
         draft.name = "" if at == 1 else section.name
+        draft.reader.origins = self._origins(draft)
         draft.read()
         self._defaults.append(draft)
+
+    def _origins(self, draft: ProxyDraft) -> Callable[[str], Mapping[str, object] | None]:
+        """The `default-server` settings so far of a backend up to this section (`from be:<name>`)."""
+        return lambda name: next(
+            (one.reader.defaults for one in (*self._drafts, draft) if one.has_backend and one.name == name), None
+        )
 
     def _parent(self, section: Section, at: int, *, implicit: bool) -> ProxyDraft | None:
         """The defaults that a section begins with: those it names with `from`, else the last ones before it."""
         words = section.head.words
         if len(words) <= at:
-            return self._defaults[-1] if implicit and self._defaults else None
+            return self._last(section) if implicit else None
         if words[at] != "from" or len(words) <= at + 1:
             help = "write a 'bind' line for it" if section.kind in ("frontend", "listen") else "remove it"
             what = (
                 "addresses in the section line are" if section.kind in ("frontend", "listen") else f"'{words[at]}' is"
             )
             self._warn(Wrong(f"{what} not accepted since HAProxy 1.9", at, help=help), section.head)
-            return self._defaults[-1] if implicit and self._defaults else None
+            return self._last(section) if implicit else None
         name = words[at + 1]
         found = [draft for draft in self._defaults if draft.name == name]
         if not found:
@@ -164,7 +176,30 @@ class _Reader:
                 ),
                 section.head,
             )
+        self._named.add(id(found[-1]))
         return found[-1]
+
+    def _last(self, section: Section) -> ProxyDraft | None:
+        """What a proxy without `from` begins with."""
+        if not self._defaults:
+            return None
+        self._taken.append((section, self._defaults[-1]))
+        return self._defaults[-1]
+
+    def _warn_of_both(self) -> None:
+        """Of defaults that some name and others take without a word."""
+        for section, defaults in self._taken:
+            if id(defaults) in self._named:
+                head = defaults.section.head
+                self._warn(
+                    Wrong(
+                        f"defaults section '{defaults.name}' (declared at {head.file}:{head.line}) is explicitly referenced "
+                        "by another proxy and implicitly used here",
+                        0,
+                        help="name it with 'from' here, too, or end with a defaults section that nobody names",
+                    ),
+                    section.head,
+                )
 
     def _proxy(self, section: Section) -> None:
         head = section.head
@@ -197,6 +232,7 @@ class _Reader:
                     head,
                 )
                 break
+        draft.reader.origins = self._origins(draft)
         draft.read()
         self._drafts.append(draft)
 

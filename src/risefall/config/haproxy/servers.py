@@ -112,20 +112,33 @@ class Template(msgspec.Struct, frozen=True):
 
 
 class ServerReader:
-    """Reads the server lines of one section. `defaults`: the fields that its `default-server` lines have gathered."""
+    """Reads the server lines of one section.
+
+    defaults: the fields that its `default-server` lines have gathered. origins: those of another backend, for HAProxy 3.5's
+    `from be:<name>`; None for a backend that is not known.
+    """
 
     def __init__(
-        self, dialect: Dialect, warn: Callable[[Wrong, Line], None], defaults: Mapping[str, object] | None = None
+        self,
+        dialect: Dialect,
+        warn: Callable[[Wrong, Line], None],
+        defaults: Mapping[str, object] | None = None,
+        *,
+        inherits: bool = True,
     ) -> None:
+        """inherits: False where servers have of `defaults` only what they ask for."""
         self._dialect = dialect
         self._warn = warn
         self.defaults: Fields = dict(defaults or {})
         self.has_defaults = bool(defaults)
+        self.origins: Callable[[str], Mapping[str, object] | None] = lambda name: None
+        self._inherits = inherits
         self._tails: dict[tuple[str, ...], tuple[ServerSettings, int]] = {}
 
     def default_server(self, line: Line) -> None:
         """Adds a `default-server` line to what later servers of the section get. Raises Wrong."""
-        fields = self._read(line, 1, dict(self.defaults))
+        fields, at = self._origin(line, 1)
+        fields = self._read(line, at, fields)
         if "id" in fields:
             self._warn(Wrong("'id' option is not accepted in default-server sections", 1, help="remove it"), line)
         for name in OWN:
@@ -184,12 +197,31 @@ class ServerReader:
     def _settings(self, line: Line, tail: tuple[str, ...], begin: int = 3) -> tuple[ServerSettings, int]:
         found = self._tails.get(tail)
         if found is None:
-            fields = self._read(line, begin, dict(self.defaults))
+            fields, at = self._origin(line, begin)
+            fields = self._read(line, at, fields)
             forced = fields.pop("id", 0)
             assert isinstance(forced, int)
             found = build(fields), forced
             self._tails[tail] = found
         return found
+
+    def _origin(self, line: Line, at: int) -> tuple[Fields, int]:
+        """What a line begins with, and where its keywords do: `from` may stand before them. Raises Wrong."""
+        words = line.words
+        if words[at : at + 1] != ("from",) or not self._dialect.add_server_from:
+            return dict(self.defaults) if self._inherits else {}, at
+        if len(words) == at + 1:
+            raise Wrong("from: missing value", at + 1, help="write none, or be:<backend>")
+        value = words[at + 1]
+        if value != "none" and not value.startswith("be:"):
+            raise Wrong(f"invalid '{value}' value for 'from' keyword", at + 1, help="write none, or be:<backend>")
+        name = value.removeprefix("be:")
+        found = {} if value == "none" else self.origins(name) if name else self.defaults
+        if found is None:
+            raise Wrong(f"from: unknown backend instance '{name}'", at + 1, help="name one that stands before it")
+        if words[at + 2 : at + 3] == ("from",):
+            raise Wrong("'from' keyword can only be specified once", at + 2, help="remove one of the two")
+        return dict(found), at + 2
 
     # --- keywords -----------------------------------------------------------------------------------------
 
