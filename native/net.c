@@ -145,7 +145,15 @@ static int socket_within(const rf_engine *engine, const struct source *source, i
     return fd;
 }
 
-/* A socket that lives for one connection is not asked for times of arrival: that would be one call more for each check. */
+static int watch(const rf_engine *engine, const struct slot *slot, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.u32 = (uint32_t)(slot - engine->slots)};
+    return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? errno : 0;
+}
+
+/* A socket that lives for one connection is not asked for times of arrival: that would be one call more for each check.
+ * It is watched only once its connection has begun: before, it would be ready at once, with nothing to tell. */
 static int make_socket(rf_engine *engine, struct slot *slot, const struct check *check, uint8_t family, bool keep)
 {
     const int domain = family == RF_INET ? AF_INET : family == RF_INET6 ? AF_INET6 : AF_UNIX;
@@ -157,10 +165,8 @@ static int make_socket(rf_engine *engine, struct slot *slot, const struct check 
     if (error == 0) {
         slot->stamps = keep && engine->options.gather_us > 0 &&
                        setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one) == 0;
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                    .data.u32 = (uint32_t)(slot - engine->slots)};
-        if (epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
-            error = errno;
+        if (keep)
+            error = watch(engine, slot, fd);
     }
     if (error != 0) {
         close(fd);
@@ -231,12 +237,14 @@ int net_connect(rf_engine *engine, struct slot *slot, const struct check *check,
     struct sockaddr_storage addr;
     const socklen_t len = to_sockaddr(&goal, &addr);
     const int result = inject(engine, RF_CALL_CONNECT) ? -1 : connect(slot->fd, (struct sockaddr *)&addr, len);
-    if (result == 0)
-        return NET_DONE;
-    if (errno == EINPROGRESS)
-        return NET_AGAIN;
-    /* An INET connect() says EAGAIN when no local port is left, a UNIX one when the backlog is full. */
-    return errno == EAGAIN && !is_local(&goal) ? EADDRNOTAVAIL : errno;
+    if (result < 0 && errno != EINPROGRESS) /* an INET one says EAGAIN when no local port is left, a UNIX one of a full backlog */
+        return errno == EAGAIN && !is_local(&goal) ? EADDRNOTAVAIL : errno;
+    const int unwatched = slot->pool == POOL_NONE ? watch(engine, slot, slot->fd) : 0;
+    if (unwatched != 0) {
+        *where = RF_AT_SOCKET;
+        return unwatched;
+    }
+    return result == 0 ? NET_DONE : NET_AGAIN;
 }
 
 static void from_sockaddr(const struct sockaddr_storage *from, rf_address *out)
@@ -320,12 +328,11 @@ int net_receive(rf_engine *engine, struct slot *slot, uint8_t *in, uint32_t max,
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(struct timespec))];
     } control;
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (slot->stamps) {
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof control.bytes;
-    }
-    const ssize_t n = inject(engine, RF_CALL_RECV) ? -1 : recvmsg(slot->fd, &message, MSG_DONTWAIT);
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    const ssize_t n = inject(engine, RF_CALL_RECV) ? -1
+                      : slot->stamps               ? recvmsg(slot->fd, &message, MSG_DONTWAIT)
+                                                   : recv(slot->fd, in, max, MSG_DONTWAIT); /* the cheaper one */
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR)
             return errno;

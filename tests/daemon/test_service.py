@@ -177,7 +177,7 @@ def test_a_want_of_ours_is_told_and_does_not_count(player: Player, capfd: pytest
             engine = service.join.workers.engines[0]
             await until(lambda: status(service, "b/s1") == "UP", "UP")
             engine.inject(lib.RF_CALL_SOCKET, 24, 20)
-            await until(lambda: engine.statistics().self_blamed >= 5, "five checks that could not be made")
+            await until(lambda: engine.self_blamed >= 5, "five checks that could not be made")
             assert status(service, "b/s1") == "UP"
             await until(lambda: "could not be made" in capfd.readouterr().err, "a line that owns up")
 

@@ -536,12 +536,14 @@ class Service:
             await trio.sleep(TICK_S)
             for index in list(self.fleet.starting):
                 self.apply(self.fleet.warm(index, now_ms()))
-            for engine in self.join.workers.engines:
+            workers = self.join.workers
+            for engine in workers.engines:
                 engine.rest()
-            statistics = self.join.workers.statistics()
-            blamed = sum(one.self_blamed for one in statistics)
+            blamed = sum(engine.self_blamed for engine in workers.engines)
             if blamed > self._blamed:
-                names = ", ".join(sorted({name for one in statistics for name in one.self_errnos})) or "unknown"
+                names = (
+                    ", ".join(sorted({name for one in workers.statistics() for name in one.self_errnos})) or "unknown"
+                )
                 self.report.say(
                     f"{blamed - self._blamed} checks of the last second could not be made, and did not count: {names}; "
                     "raise the limits (ulimit -n, memory, local ports) or lower --slots"

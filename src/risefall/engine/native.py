@@ -468,6 +468,7 @@ class Engine:
             raise refusal("engine")
         self._pointer = pointer
         self._events = ffi.new("rf_event[]", DRAIN_MAX)
+        self._reading = ffi.new("rf_statistics *")
         self._dirty = ffi.new("uint64_t[]", DIRTY_MAX)
         self._check = ffi.new("rf_check *")
         self._handle = ffi.new("uint64_t *")
@@ -587,7 +588,12 @@ class Engine:
     @property
     def turns(self) -> int:
         """Turns of the thread since the start."""
-        return self.statistics().polls
+        return int(self._counters().polls)
+
+    @property
+    def self_blamed(self) -> int:
+        """Checks since the start that could not be made for a want of our own."""
+        return int(self._counters().self_blamed)
 
     def rest(self) -> None:
         """Gives back memory that a burst of commands has filled; now and then."""
@@ -620,10 +626,13 @@ class Engine:
         return list(FIGURES.iter_unpack(ffi.buffer(records)))
 
     def statistics(self) -> Statistics:
-        """Counters and histograms since the start."""
-        raw = ffi.new("rf_statistics *")
-        lib.rf_statistics_read(self._pointer, raw)
-        return read_statistics(raw)
+        """Counters and histograms since the start: hundreds of objects, not for what is asked every second."""
+        return read_statistics(self._counters())
+
+    def _counters(self) -> Any:
+        """An `rf_statistics` as of now."""
+        lib.rf_statistics_read(self._pointer, self._reading)
+        return self._reading
 
 
 SETTERS = (
