@@ -33,8 +33,7 @@ static bool is_named(const struct sample_run *run, const struct http_header *hea
     return true;
 }
 
-/* Where the element that begins at <at> ends: a comma that stands in no quotes. */
-static uint32_t element_end(const uint8_t *text, uint32_t at, uint32_t len)
+uint32_t http_element_end(const uint8_t *text, uint32_t at, uint32_t len)
 {
     bool quoted = false;
     for (; at < len; at++) {
@@ -59,7 +58,7 @@ static bool next_value(struct values *values, struct value *out)
 {
     if (values->over)
         return false;
-    const uint32_t end = values->whole ? values->len : element_end(values->text, values->at, values->len);
+    const uint32_t end = values->whole ? values->len : http_element_end(values->text, values->at, values->len);
     uint32_t from = values->at, to = end;
     while (from < to && is_blank(values->text[from]))
         from++;

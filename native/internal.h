@@ -101,6 +101,8 @@ uint32_t http_body_max(const struct http_reply *reply);
 /* Looks at buf[0 .. *len); may shorten *len when it decodes chunks in place. A rule that needs no body must not see what
  * is wrong with one: it would depend on how the reply was cut. */
 int http_feed(struct http_reply *reply, uint8_t *buf, uint32_t *len, bool want_body);
+/* http_sample.c: where the element that begins at <at> ends: a comma that stands in no quotes. */
+uint32_t http_element_end(const uint8_t *text, uint32_t at, uint32_t len);
 
 /* agent.c */
 struct agent_facts {

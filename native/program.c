@@ -36,22 +36,47 @@ static bool check_format(rf_program *program, rf_format format)
     return true;
 }
 
+/* Whether an operation may stand where it does. left: operations from it on. */
+static bool fits_within(const rf_op *op, uint32_t left, uint32_t *within)
+{
+    const uint32_t now = *within;
+    switch (op->code) {
+    case RF_OP_HEADER:
+    case RF_OP_URI:
+        *within = op->code;
+        return now == 0;
+    case RF_OP_AUTHORITY:
+        *within = op->code;
+        return now == RF_OP_URI;
+    case RF_OP_HEADER_END:
+    case RF_OP_CONNECTION_END:
+        *within = 0;
+        return now == RF_OP_HEADER;
+    case RF_OP_URI_END:
+        *within = 0;
+        return now == RF_OP_URI || now == RF_OP_AUTHORITY;
+    case RF_OP_CONNECTION:
+        return now == 0;
+    case RF_OP_LENGTH:
+    case RF_OP_NO_BODY:
+        return now == 0 && op->number >= 0 && op->number < left;
+    default:
+        return true;
+    }
+}
+
 /* Headers come in pairs, a length header counts operations that stand in the same format. */
 static bool check_send(rf_program *program, const rf_rule *rule)
 {
     const rf_op *ops = program->ops + rule->format.at;
-    bool in_header = false;
+    uint32_t within = 0; /* what has begun and not ended */
     for (uint32_t i = 0; i < rule->format.len; i++) {
-        const bool wrong = (ops[i].code == RF_OP_HEADER && in_header) || (ops[i].code == RF_OP_HEADER_END && !in_header) ||
-                           ((ops[i].code == RF_OP_LENGTH || ops[i].code == RF_OP_NO_BODY) &&
-                            (in_header || ops[i].number < 0 || ops[i].number >= rule->format.len - i));
-        if (wrong) {
+        if (!fits_within(&ops[i], rule->format.len - i, &within)) {
             rf_refuse(RF_BAD, 0, "a send rule whose headers do not fit each other");
             return false;
         }
-        in_header = ops[i].code == RF_OP_HEADER || (in_header && ops[i].code != RF_OP_HEADER_END);
     }
-    if (in_header) {
+    if (within != 0) {
         rf_refuse(RF_BAD, 0, "a send rule with a header that does not end");
         return false;
     }

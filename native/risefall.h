@@ -85,12 +85,19 @@ enum {
     RF_OP_HEADER = 6,      /* SEND: begins a header, its name is text; nothing of it is said if its value turns out empty */
     RF_OP_HEADER_END = 7,
     RF_OP_NO_BODY = 9,     /* SEND: text, if the body, the last number operations of this format, gives nothing */
-    RF_OP_LENGTH = 8       /* SEND: a content-length header for the body: the last number operations of this format;
+    RF_OP_LENGTH = 8,      /* SEND: a content-length header for the body: the last number operations of this format;
                             * number2: also when they give nothing */
+    RF_OP_CONNECTION_END = 10, /* SEND: ends a header as HEADER_END does; what rf_connection_value() makes of its value */
+    RF_OP_CONNECTION = 11, /* SEND: rf_connection_line() of those headers and of number (RF_SAID_); number2: HTTP/1.1 */
+    RF_OP_URI = 12,        /* SEND: begins a URI */
+    RF_OP_AUTHORITY = 13,  /* SEND: behind a URI: begins the Host header's value, which becomes its authority if it has one */
+    RF_OP_URI_END = 14,    /* SEND: one that turned out empty is `/` */
+    RF_OP_LAST = 14
 };
+/* What the Connection headers of a request say. ANY: something. */
+enum { RF_SAID_ANY = 1, RF_SAID_CLOSE = 2, RF_SAID_UPGRADE = 4 };
 /* Number of RF_OP_EMIT, or-ed. DASH: `-` for nothing. HEX: a number in as many hexadecimal digits, or more. */
-enum { RF_EMIT_QUOTE = 1, RF_EMIT_ESCAPE = 2, RF_EMIT_DASH = 4, RF_EMIT_HEX2 = 8, RF_EMIT_HEX4 = 16,
-       RF_EMIT_SLASH = 32 }; /* SLASH: `/` where there is nothing */
+enum { RF_EMIT_QUOTE = 1, RF_EMIT_ESCAPE = 2, RF_EMIT_DASH = 4, RF_EMIT_HEX2 = 8, RF_EMIT_HEX4 = 16 };
 /* Fetches: each begins an expression. */
 enum {
     RF_FETCH_TEXT = 100,       /* text */
@@ -467,6 +474,14 @@ typedef struct {
     int32_t maxconn;
     char text[RF_TEXT_MAX + 1];
 } rf_result;
+
+/* request.c: a request's Connection header without the words that HAProxy speaks for itself, in place; *said gets RF_SAID_ of
+ * all that was there. Returns the length that is left: of an empty one nothing is sent. */
+uint32_t rf_connection_value(uint8_t *value, uint32_t len, uint32_t *said);
+/* The header line that HAProxy adds itself; may be empty. modern: of HTTP/1.1. */
+const char *rf_connection_line(uint32_t said, int32_t modern);
+/* The part of a URI that the Host header replaces; 0: it has none, else 1. */
+int32_t rf_uri_authority(const uint8_t *uri, uint32_t len, rf_span *out);
 
 typedef struct rf_probe rf_probe;
 

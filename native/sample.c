@@ -315,8 +315,6 @@ static void put_value(struct sample_run *run, struct writer *to, struct value va
     }
     if (!any && (flags & (RF_EMIT_QUOTE | RF_EMIT_DASH)) == RF_EMIT_DASH)
         put(to, "-", 1);
-    if (!any && (flags & RF_EMIT_SLASH))
-        put(to, "/", 1);
     if (flags & RF_EMIT_QUOTE)
         put(to, "\"", 1);
 }

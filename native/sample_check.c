@@ -78,7 +78,7 @@ const char *sample_check(const rf_program *program, const rf_op *op)
 {
     if (!span_fits(program, op->text) || !span_fits(program, op->other))
         return "an operation's text lies outside the blob";
-    if (op->code <= RF_OP_NO_BODY)
+    if (op->code <= RF_OP_LAST)
         return NULL;
     if (op->code >= RF_FETCH_TEXT && op->code <= RF_FETCH_LAST)
         return check_fetch(op);

@@ -80,7 +80,7 @@ int32_t unhex(uint8_t *text, uint32_t len)
 static uint32_t plain_run(const rf_op *ops, uint32_t len)
 {
     uint32_t n = 0;
-    while (n < len && (ops[n].code < RF_OP_HEADER || ops[n].code > RF_OP_NO_BODY))
+    while (n < len && (ops[n].code < RF_OP_HEADER || ops[n].code > RF_OP_LAST))
         n++;
     return n;
 }
@@ -89,7 +89,10 @@ static uint32_t plain_run(const rf_op *ops, uint32_t len)
 struct request {
     uint8_t *at;
     uint32_t len, max;
-    uint32_t header; /* where the header under way begins */
+    uint32_t header;    /* where the header or URI under way begins */
+    uint32_t authority; /* where what replaces the URI's authority begins; 0: nothing does */
+    uint32_t said;      /* RF_SAID_ */
+    bool impossible;    /* nothing that HAProxy would send */
 };
 
 static void put(struct request *request, const void *bytes, uint32_t len)
@@ -117,25 +120,84 @@ static void put_length(rf_probe *probe, struct request *request, const rf_op *op
     put(request, text, (uint32_t)n);
 }
 
-static void put_special(rf_probe *probe, struct request *request, const rf_op *op, rf_format whole)
+static void end_header(struct request *request, const rf_op *op)
 {
-    if (op->code == RF_OP_LENGTH || op->code == RF_OP_NO_BODY) {
-        put_length(probe, request, op, whole);
-        return;
-    }
-    if (op->code == RF_OP_HEADER) {
-        request->header = request->len;
-        put(request, program_at(probe->program, op->text), op->text.len);
-        put(request, ": ", 2);
-        return;
-    }
     const rf_op *begin = op;
     while (begin->code != RF_OP_HEADER)
         begin--;
-    if (request->len == request->header + begin->text.len + 2)
+    const uint32_t value = request->header + begin->text.len + 2;
+    if (op->code == RF_OP_CONNECTION_END && request->len <= request->max) /* of one that was cut nothing is sent */
+        request->len = value + rf_connection_value(request->at + value, request->len - value, &request->said);
+    if (request->len == value)
         request->len = request->header; /* a header without a value is not said */
     else
         put(request, "\r\n", 2);
+}
+
+static void reverse(uint8_t *from, uint8_t *end)
+{
+    for (; from + 1 < end; from++) {
+        const uint8_t swapped = *--end;
+        *end = *from;
+        *from = swapped;
+    }
+}
+
+/* What stands behind the URI moves to where its authority is. */
+static void end_uri(struct request *request)
+{
+    uint8_t *uri = request->at + request->header;
+    rf_span old;
+    if (request->len > request->max)
+        return;
+    if (request->authority != 0) {
+        const uint32_t uri_len = request->authority - request->header, new_len = request->len - request->authority;
+        const bool any = rf_uri_authority(uri, uri_len, &old) != 0;
+        request->impossible = any && old.len == 0; /* as HAProxy finds where a Host header is given, be it empty */
+        request->len = request->authority;
+        if (any && new_len > 0) {
+            uint8_t *from = uri + old.at, *middle = uri + uri_len, *end = middle + new_len;
+            reverse(from, middle);
+            reverse(middle, end);
+            reverse(from, end);
+            memmove(from + new_len, from + new_len + old.len, uri_len - old.at - old.len);
+            request->len = request->authority + new_len - old.len;
+        }
+    }
+    request->authority = 0;
+    if (request->len == request->header)
+        put(request, "/", 1);
+}
+
+static void put_special(rf_probe *probe, struct request *request, const rf_op *op, rf_format whole)
+{
+    switch (op->code) {
+    case RF_OP_LENGTH:
+    case RF_OP_NO_BODY:
+        put_length(probe, request, op, whole);
+        break;
+    case RF_OP_HEADER:
+        request->header = request->len;
+        put(request, program_at(probe->program, op->text), op->text.len);
+        put(request, ": ", 2);
+        break;
+    case RF_OP_URI:
+        request->header = request->len;
+        break;
+    case RF_OP_AUTHORITY:
+        request->authority = request->len;
+        break;
+    case RF_OP_URI_END:
+        end_uri(request);
+        break;
+    case RF_OP_CONNECTION: {
+        const char *line = rf_connection_line(request->said | (uint32_t)op->number, (int32_t)op->number2);
+        put(request, line, (uint32_t)strlen(line));
+        break;
+    }
+    default:
+        end_header(request, op);
+    }
 }
 
 static bool cannot_send(rf_probe *probe, const rf_rule *rule, const char *why)
@@ -167,7 +229,7 @@ bool send_build(rf_probe *probe, const rf_rule *rule)
         i += n;
     }
     const bool http = (program->flags & RF_PROG_HTTP) != 0;
-    if (request.len > request.max && http)
+    if ((request.len > request.max && http) || request.impossible)
         return cannot_send(probe, rule, "failed to build HTTP request");
     if (request.len > request.max)
         request.len = request.max; /* HAProxy says as much as fits its buffer */

@@ -188,7 +188,20 @@ def run(program: str, cases: Sequence[Case], folder: Path) -> list[Said]:
     argv = (
         [shutil.which("haproxy") or "haproxy", "-db", "-f", str(path)]
         if program == "haproxy"
-        else [sys.executable, "-m", "risefall", "run", "-f", str(path), "--as", "2.6", "--log", "none"]
+        else [
+            sys.executable,
+            "-m",
+            "risefall",
+            "run",
+            "-f",
+            str(path),
+            "--as",
+            "2.6",
+            "--log",
+            "none",
+            "--state-dir",
+            "none",
+        ]
     )
     python_path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PYTHONPATH": python_path, "RISEFALL_SOCKET": str(sock)}

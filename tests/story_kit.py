@@ -99,12 +99,12 @@ class Story:
         return {**os.environ, "PYTHONPATH": python_path}
 
     @contextmanager
-    def run(self, text: str, *, dialect: str = "3") -> Iterator[Running]:
-        """`risefall run` as long as the block; HAProxy's lines are gathered."""
+    def run(self, text: str, *, dialect: str = "3", serve: str = "none") -> Iterator[Running]:
+        """`risefall run` as long as the block; HAProxy's lines are gathered. serve: as its option."""
         sock, log = self._folder / "run.sock", self._folder / "lines"
         command = [sys.executable, "-m", "risefall", "run", "-f", str(self._write(text)), "--as", dialect]
         with log.open("wb") as lines, subprocess.Popen(
-            [*command, "--log", "stderr", "--socket", str(sock), "--state-dir", "none"],
+            [*command, "--serve", serve, "--log", "stderr", "--socket", str(sock), "--state-dir", "none"],
             env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=lines,
         ) as process:  # fmt: skip
             try:

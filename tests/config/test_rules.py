@@ -185,3 +185,17 @@ def test_presets(line: str, options: tuple[str, ...]) -> None:
 def test_min_recv_is_read_leniently(text: str, expected: int) -> None:
     found, _ = rules("", f"option httpchk\nhttp-check expect min-recv {text} string x")
     assert [rule.min_recv for rule in found.rules if isinstance(rule, ExpectRule)] == [expected]
+
+
+@BOTH
+@pytest.mark.parametrize("pattern", ["(*UTF)a", r"\\Q(\\E", "[[:digit:]]+", "a++"])
+def test_patterns_that_only_pcre_reads(dialect: str, pattern: str, recwarn: pytest.WarningsRecorder) -> None:
+    """They are left to it, without a word of Python's own."""
+    found, _ = rules("", f"option tcp-check\ntcp-check expect rstring {pattern}", dialect)
+    assert [rule.kind for rule in found.rules if isinstance(rule, ExpectRule)] == [Expect.RSTRING]
+    assert not recwarn.list
+
+
+@BOTH
+def test_what_stands_behind_a_comment_is_passed_over(dialect: str) -> None:
+    assert shape(rules("", "option tcp-check\ntcp-check comment a b\ntcp-check send x", dialect)[0]) == ["2 send x"]

@@ -11,6 +11,8 @@ ROWS: list[tuple[str, tuple[str, ...], Steps, str]] = [
     ("hdr lf", ('send hdr x-srv "%[srv_name]" hdr x-none "%[var(check.no)]" hdr host "%[be_name]"',), (60, OK), ""),
     ("uri-lf", ('send uri-lf "/%[srv_name]"',), (30, OK), ""),
     ("uri-lf empty", ('send meth GET uri-lf "%[var(check.a)]"',), (18, OK), ""),
+    ("uri-lf of two that are empty", ('send meth GET uri-lf "%[var(check.a)]%[str()]"',), (18, OK), ""),
+    ("uri-lf empty in quotes", ('send meth GET uri-lf "%{+Q}o%[var(check.a)]"',), (18, OK), ""),
     ("uri-lf of one that is empty", ('send meth GET uri-lf "%[var(check.a)]?x"',), (18, OK), ""),
     ("body-lf", ('send meth POST body-lf "name=%[srv_name]"',), (60, OK), ""),
     ("body-lf empty get", ('send body-lf "%[var(check.a)]"',), (30, OK), ""),
@@ -100,8 +102,19 @@ CONNECTIONS = [
     )
     for value in (
         "upgrade", "Upgrade", "close", "CLOSE", "Keep-Alive", "closed", "a;close", "close,a", '"a, keep-alive,  b"', '"a,b , c"',
-        '", a ,,b"', '"keep-alive, close"', "a,close,keep-alive", "close,upgrade", "a hdr connection close", '"%[str(up)]"',
+        '", a ,,b"', '"keep-alive, close"', "a,close,keep-alive", "close,upgrade", "a hdr connection close", '"%[str(up)]"', '"%[str(close)]"', '"%[str(keep-alive)]"',
+        '"%[str(upgrade)]"', '"%[var(check.a)]"', '"%[str(a)],b , Close"', 'close hdr connection "%[str(a)]"', '" "', '" close "',
+        '"a,b , close"', '"close , a"', '"a,"', '"\\"a,close\\",b"',
     )
     for version in ("1.0", "1.1")
 ]  # fmt: skip
 """What a request says of its connection by itself."""
+AUTHORITIES = [
+    Case(f"Host {host} of {uri}", ("option httpchk", f"http-check send meth GET {uri} hdr host {host}"), script(18, OK))
+    for uri in (
+        "uri http://a/x", 'uri-lf "http://a/%[srv_name]"', "uri http://u@v@a:1", "uri foo", "uri foo/bar", "uri *", "uri 1http://a",
+        "uri http://a?x/y", "uri http://@/x", 'uri-lf "%[var(check.a)]"',
+    )
+    for host in ("longer:80", '"%[srv_name]"', '"%[var(check.a)]"')
+]  # fmt: skip
+"""Which part of a URI the Host header replaces."""

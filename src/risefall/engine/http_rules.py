@@ -18,7 +18,7 @@ from risefall.config.haproxy.model import (
     RuleSet,
     VarRule,
 )
-from risefall.engine._native import lib
+from risefall.engine._native import ffi, lib
 from risefall.engine.formats import Formats
 from risefall.engine.layout import NativeRule, Op, raw, text_op
 from risefall.engine.names import Found
@@ -52,14 +52,16 @@ MATCHES = {
     Match.REG: lib.RF_MATCH_REG,
 }
 CRLF = b"\r\n"
-HOW_LONG = frozenset((b"close", b"keep-alive"))
-"""Words of a `Connection` header that HAProxy says by itself."""
-ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*")
 
 
 def is_plain(ops: list[Op]) -> bool:
     """Whether a format is a text, whatever the run finds."""
     return all(op.code == lib.RF_OP_TEXT for op in ops)
+
+
+def plain_text(ops: list[Op]) -> bytes:
+    """What such a format says."""
+    return b"".join(op.text for op in ops)
 
 
 def joined(ops: list[Op]) -> list[Op]:
@@ -76,7 +78,7 @@ def joined(ops: list[Op]) -> list[Op]:
 def header_ops(name: str, value: list[Op]) -> list[Op]:
     """A header line, in lower case; nothing of one whose value turns out empty."""
     if is_plain(value):
-        text = b"".join(op.text for op in value)
+        text = plain_text(value)
         return text_op(raw(name) + b": " + text + CRLF) if text else []
     return [Op(lib.RF_OP_HEADER, text=raw(name)), *value, Op(lib.RF_OP_HEADER_END)]
 
@@ -97,60 +99,54 @@ def state_ops(formats: Formats) -> list[Op]:
 def length_ops(body: list[Op], always: bool) -> list[Op]:
     """The content-length header; a body that is put together by the run is counted there."""
     if is_plain(body):
-        size = sum(len(op.text) for op in body)
+        size = len(plain_text(body))
         return text_op(b"content-length: %d\r\n" % size) if size or always else []
     return [Op(lib.RF_OP_LENGTH, len(body), int(always))]
 
 
-def or_slash(uri: list[Op]) -> list[Op]:
-    """A URI that is one expression, and turns out empty, is `/`, as HAProxy writes it."""
-    if [op for op in uri if op.code < lib.RF_FETCH_TEXT and op.code != lib.RF_OP_EMIT] or not uri:
-        return uri
-    if [op.code for op in uri].count(lib.RF_OP_EMIT) != 1:
-        return uri
-    return [*uri[:-1], uri[-1]._replace(number=uri[-1].number | lib.RF_EMIT_SLASH)]
-
-
 class Connection:
-    """What becomes of a request's `Connection` headers, and which one HAProxy adds (run on 2.6.12).
-
-    It takes out the words that it speaks for itself, `close` and `keep-alive`; what else is there stays.
-    """
+    """What becomes of a request's `Connection` headers, and which one HAProxy adds: C's rule, asked once where all is plain."""
 
     def __init__(self, *, modern: bool) -> None:
         """modern: HTTP/1.1, which is kept open unless somebody says otherwise; before it, it is closed."""
         self._modern = modern
-        self._said: set[bytes] = set()
-        self._any = False
+        self._said = ffi.new("uint32_t *")
+        self._at_run_time = False
 
-    def kept(self, value: list[Op]) -> list[Op]:
-        """One header's value without those words. Of one that is put together by the run, nothing is known: it stays."""
+    def header(self, value: list[Op]) -> list[Op]:
+        """One header's line, without the words that HAProxy speaks for itself."""
         if not is_plain(value):
-            self._any = True
-            return value
-        text = b"".join(op.text for op in value)
-        words = [word.strip(b" \t") for word in text.split(b",")]
-        self._said.update(word.lower() for word in words)
-        self._any |= bool(text)
-        left = [word for word in words if word.lower() not in HOW_LONG]
-        return value if len(left) == len(words) else text_op(b",".join(left))
+            self._at_run_time = True
+            return [Op(lib.RF_OP_HEADER, text=b"connection"), *value, Op(lib.RF_OP_CONNECTION_END)]
+        text = bytearray(plain_text(value))
+        left = lib.rf_connection_value(ffi.from_buffer(text), len(text), self._said)
+        return header_ops("connection", text_op(bytes(text[:left])))
 
     def added(self) -> list[Op]:
         """HAProxy's own header, at the end."""
-        if b"upgrade" in self._said or (self._any and (b"close" in self._said) != self._modern):
-            return []
-        if self._modern:
-            return text_op(b"connection: close\r\n")
-        return text_op(b"connection: keep-alive\r\n") if self._any else []
+        if self._at_run_time:
+            return [Op(lib.RF_OP_CONNECTION, self._said[0], int(self._modern))]
+        return text_op(ffi.string(lib.rf_connection_line(self._said[0], self._modern)))
+
+
+def uri_ops(rule: HttpSendRule, formats: Formats) -> list[Op]:
+    """The request's URI, whose authority is the Host header where there are both; C's rule, asked once where all is plain."""
+    uri = formats.format(rule.uri, "http-check send uri-lf") if rule.uri_lf else text_op(raw(rule.uri))
+    host = next((header.value for header in rule.headers if header.name.lower() == "host"), "")
+    if not host:
+        return uri if is_plain(uri) else [Op(lib.RF_OP_URI), *uri, Op(lib.RF_OP_URI_END)]
+    authority = formats.format(host, "http-check send hdr host")
+    text, span = plain_text(uri), ffi.new("rf_span *")
+    if is_plain(uri) and not lib.rf_uri_authority(text, len(text), span):
+        return uri
+    if is_plain(uri) and is_plain(authority) and span.len:
+        return text_op(text[: span.at] + plain_text(authority) + text[span.at + span.len :])
+    return [Op(lib.RF_OP_URI), *uri, Op(lib.RF_OP_AUTHORITY), *authority, Op(lib.RF_OP_URI_END)]
 
 
 def request_ops(rule: HttpSendRule, send_state: bool, formats: Formats) -> list[Op]:
     """What HAProxy writes for one `http-check send`: names in lower case, its own headers last (spec §3.8)."""
-    uri = or_slash(formats.format(rule.uri, "http-check send uri-lf")) if rule.uri_lf else text_op(raw(rule.uri))
-    host = next((header.value for header in rule.headers if header.name.lower() == "host"), "")
-    if host and not rule.uri_lf and (absolute := ABSOLUTE.match(rule.uri)):  # the Host header is the authority
-        authority = formats.format(host, "http-check send hdr host")
-        uri = [*text_op(raw(absolute[1])), *authority, *text_op(raw(rule.uri[absolute.end() :]))]
+    uri = uri_ops(rule, formats)
     body = formats.format(rule.body, "http-check send body-lf") if rule.body_lf else text_op(raw(rule.body))
     modern = VERSION_11.fullmatch(rule.version) is not None
     version = b"HTTP/1.1" if modern else raw(rule.version)
@@ -161,9 +157,7 @@ def request_ops(rule: HttpSendRule, send_state: bool, formats: Formats) -> list[
         value = formats.format(header.value, f"http-check send hdr {header.name}")
         if name in ("content-length", "transfer-encoding"):
             continue
-        if name == "connection":
-            value = connection.kept(value)
-        ops += header_ops(name, value)
+        ops += connection.header(value) if name == "connection" else header_ops(name, value)
     if send_state:
         ops += state_ops(formats)
     ops += length_ops(body, rule.method not in BODILESS_METHODS)

@@ -8,6 +8,7 @@ Source: spec/haproxy-checks.md §3.2, §3.6-3.11; haproxy configuration manual 2
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -267,8 +268,7 @@ class RuleDraft:
         words, place = line.words, Place(line.file, line.line)
         comment, self._comment = self._comment, ""  # of the rule in front, and for this one alone
         if word == "comment":
-            self._comment = argument(words, 1, "a text")
-            no_more(words, 3)
+            self._comment = argument(words, 1, "a text")  # HAProxy passes over what stands behind it
             return Step(place)
         variable = VARIABLE_RULE.fullmatch(word)
         if variable:
@@ -638,10 +638,15 @@ def status_ranges(text: str, at: int) -> tuple[tuple[int, int], ...]:
 def check_regex(pattern: str, at: int) -> None:
     """Refuses at once what no regular expression library can read; PCRE2 has the last word when it is compiled.
 
-    Python's own compiler knows less than PCRE2, so only what is broken in both is refused: brackets that do not match.
+    Python's own compiler knows less than PCRE2, so only what is broken in both is refused: brackets that do not match. What PCRE2
+    alone has, verbs and quotes, it takes for brackets; of POSIX classes it warns.
     """
+    if "(*" in pattern or "\\Q" in pattern:
+        return
     try:
-        re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         if any(word in str(error) for word in ("unterminated", "unbalanced", "nothing to repeat")):
             raise Wrong(
