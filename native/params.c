@@ -35,14 +35,15 @@ bool parameter(struct sample_run *run, const rf_op *op, struct value *value)
     uint32_t from = 0;
     while (from <= value->len) { /* each turn goes on behind a delimiter */
         uint32_t end = from;
-        while (end < value->len && !(joint.len <= value->len - end && memcmp(value->bytes + end, joint.at, joint.len) == 0))
+        while (end < value->len &&
+               !(joint.len > 0 && joint.len <= value->len - end && memcmp(value->bytes + end, joint.at, joint.len) == 0))
             end++;
         const bool begins = end - from >= name.len && memcmp(value->bytes + from, name.at, name.len) == 0;
         if (begins && (end - from == name.len || value->bytes[from + name.len] == '=')) {
             const uint32_t skip = end - from == name.len ? name.len : name.len + 1;
             return give(value, (struct text){value->bytes + from + skip, end - from - skip});
         }
-        from = end + joint.len;
+        from = end + (joint.len > 0 ? joint.len : 1); /* an empty delimiter is nowhere: all is one parameter */
     }
     return false;
 }
