@@ -244,7 +244,10 @@ def family(pid: int) -> list[int]:
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):  # a command of a check has ended since it was listed
+        return 0.0
     return sum(int(field) for field in fields[11:15]) * TICK_S
 
 
