@@ -80,7 +80,10 @@ def running(
             while not told or "answering on" not in told[-1]:
                 told.append(process.stderr.readline())
                 assert told[-1], told
-            yield Running(process, folder, int(told[-1].rpartition(":")[2]), told)
+            one = Running(process, folder, int(told[-1].rpartition(":")[2]), told)
+            if not app:  # it answers before it has read its first numbers, and says none of them then
+                until(lambda: "%" in one.order(Do.SHOW).services[0].standing.line)
+            yield one
         finally:
             process.kill()
 
