@@ -21,8 +21,8 @@ from risefall.checkers.reply import Reply, SmtpLine, request, virtualhost
 from risefall.checkers.words import Attempt, Verdict
 from risefall.config.keepalived.model import Checker, RealServer, Url, VirtualServer
 from risefall.engine import native
-from risefall.engine.drive import TlsError, endpoint_of
-from risefall.engine.native import Endpoint, Want
+from risefall.engine.drive import OpenSocket, TlsError
+from risefall.engine.native import Want
 from risefall.engine.tlswire import TlsOptions, TlsWire
 from risefall.errors import StartError
 
@@ -70,7 +70,7 @@ class Unmade(Exception):
         self.socket = socket
 
 
-class BoundWire:
+class BoundWire(OpenSocket):
     """A TCP connection of one checker, from where and to where it says. May be opened once."""
 
     def __init__(self, server: RealServer, checker: Checker) -> None:
@@ -137,18 +137,6 @@ class BoundWire:
                 raise Unmade(f"Checker bind failed: {error.strerror}") from error
             finally:
                 plain.detach()
-
-    async def send(self, data: bytes) -> int:
-        assert self._socket is not None
-        return await self._socket.send(data)
-
-    async def receive(self, room: int) -> bytes:
-        assert self._socket is not None
-        return await self._socket.recv(room)
-
-    def addresses(self) -> tuple[Endpoint, Endpoint]:
-        assert self._socket is not None
-        return endpoint_of(self._socket.getsockname()), endpoint_of(self._socket.getpeername())
 
     def end(self, how: int, last: bytes = b"") -> None:
         if self._socket is not None:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from risefall.checkers.beside import Pools
-from risefall.cli.console import Screen
+from risefall.cli.console import Screen, grid, plain
 from risefall.cli.vrrp import clean, weight
 from risefall.cli.vrrp_pools import pool_tables
 from risefall.config.keepalived.model import Config
@@ -143,50 +143,37 @@ def tables(evaluator: Evaluator, hearing: Hearing | None, pools: Pools | None) -
     parts: list[Table] = []
     scripts = evaluator.scripts()
     if scripts:
-        table = _table("script", "state", "result", "runs", "last run", "took", "command")
+        table = grid("script", "state", "result", "runs", "last run", "took", "command")
         for one in scripts:
             count = f"{one.result} of {one.rise + one.fall - 1}, good from {one.rise}"
             took = f"{one.took_ms:.0f} ms" if one.runs else ""
-            table.add_row(
-                _plain(one.name), _state(one.state), count, str(one.runs), one.last, took, _plain(one.command)
-            )
+            table.add_row(plain(one.name), _state(one.state), count, str(one.runs), one.last, took, plain(one.command))
         parts.append(table)
     instances = evaluator.instances()
     if instances:
-        table = _table("instance", *keepalived, "state", "priority", "tracks", "now", "gives", "if it failed")
+        table = grid("instance", *keepalived, "state", "priority", "tracks", "now", "gives", "if it failed")
         for view in instances:
             told = (real_words(real.pop(("instance", view.name))),) if keepalived else ()
-            heads = (_plain(view.name), *told, _state(view.state), _priority(view))
+            heads = (plain(view.name), *told, _state(view.state), _priority(view))
             for number, row in enumerate(view.trackers or (None,)):
                 head = heads if number == 0 else ("",) * len(heads)
                 table.add_row(*head, *(_tracker(row) if row is not None else ("", "", "", "")))
         parts.append(table)
     groups = evaluator.groups()
     if groups:
-        table = _table("group", *keepalived, "state", "members")
+        table = grid("group", *keepalived, "state", "members")
         for group in groups:
             told = (real_words(real.pop(("group", group.name))),) if keepalived else ()
-            table.add_row(_plain(group.name), *told, _state(group.state), _plain(", ".join(group.members)))
+            table.add_row(plain(group.name), *told, _state(group.state), plain(", ".join(group.members)))
         parts.append(table)
     if real:
-        table = _table("only keepalived knows", "says")
+        table = grid("only keepalived knows", "says")
         for only in real.values():
-            table.add_row(_plain(f"{only.kind} {only.name}"), real_words(only))
+            table.add_row(plain(f"{only.kind} {only.name}"), real_words(only))
         parts.append(table)
     if pools is not None:
         parts += pool_tables(pools.views())
     return Group(*parts)
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    return table
-
-
-def _plain(text: str) -> Text:
-    return Text(printable(text))
 
 
 def _state(state: str) -> Text:
@@ -211,7 +198,7 @@ def _tracker(one: TrackerView) -> tuple[Text, Text, str, str]:
     state = Text(one.state, style=BAD if one.fault or one.state == "down" else GOOD if one.state == "up" else "")
     gives = "FAULT" if one.fault else "waits" if one.pending else f"{one.points:+d}" if one.points else "0"
     what = f"{one.kind} {one.name}" + (f" {weight(one.weight, one.reverse)}" if one.weight or one.reverse else "")
-    return _plain(what), state, gives, one.if_failed
+    return plain(what), state, gives, one.if_failed
 
 
 class Evaluation:

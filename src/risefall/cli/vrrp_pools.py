@@ -11,9 +11,9 @@ from rich.text import Text
 
 from risefall.checkers.plan import BOOTSTRAP_MS, PlannedChecker, PlannedPool, plan
 from risefall.checkers.service import CheckerView, PoolView, ServerView, what_of
+from risefall.cli.console import grid, plain
 from risefall.cli.plan import span
 from risefall.config.keepalived.model import Config
-from risefall.config.text import printable
 
 GOOD, BAD, DULL = "green", "bold red", "dim"
 COLOURS = {"UP": GOOD, "DOWN": BAD, "INIT": DULL, "not checked": "yellow"}
@@ -87,18 +87,18 @@ def pool_tables(pools: Sequence[PoolView]) -> list[Table]:
     """Two tables, like those of the plan."""
     if not pools:
         return []
-    above = _table("virtual server", "quorum", "weight", "sorry server")
-    below = _table("real server", "state", "weight", "check", "checker", "used", "last")
+    above = grid("virtual server", "quorum", "weight", "sorry server")
+    below = grid("real server", "state", "weight", "check", "checker", "used", "last")
     for pool in pools:
         need = f"{pool.weight}, up at {pool.up_at}, down below {pool.down_below}"
         sorry = f"{pool.sorry_server} {'serves' if pool.sorry_active else 'waits'}" if pool.sorry_server else ""
-        above.add_row(_plain(pool.name), _state(pool.quorum), need, _plain(sorry))
+        above.add_row(plain(pool.name), _state(pool.quorum), need, plain(sorry))
         for server in pool.servers:
             for number, checker in enumerate(server.checkers or (None,)):
                 state = _state(server.state)
                 if not server.checked:
                     state.append(", not checked", style=COLOURS["not checked"])
-                head = (_plain(server.name), state, _weight(server)) if not number else ("", "", "")
+                head = (plain(server.name), state, _weight(server)) if not number else ("", "", "")
                 below.add_row(*head, *(_checker(checker, server) if checker is not None else ("none", "", "", "")))
     return [above, below]
 
@@ -115,18 +115,7 @@ def _checker(one: CheckerView, server: ServerView) -> tuple[Text, Text, str, Tex
     elsewhere = one.to and one.to != f"{address.rpartition(':')[0]}:{port}"
     what = one.check + (f" to {one.to}" if elsewhere else "")
     used = f"{one.retries} of {one.retry} retries" if one.retry and not one.why_not else ""
-    return _plain(what), _state(one.state), used, _plain(one.why_not or one.last)
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    return table
-
-
-def _plain(text: str) -> Text:
-    return Text(printable(text))
+    return plain(what), _state(one.state), used, plain(one.why_not or one.last)
 
 
 def _state(state: str) -> Text:

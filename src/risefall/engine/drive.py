@@ -125,7 +125,25 @@ class SocksError(Exception):
     """SOCKS4 did not let the connection through; its text is HAProxy's."""
 
 
-class SocketWire:
+class OpenSocket:
+    """What every wire over a socket does once it is connected."""
+
+    _socket: trio.socket.SocketType | None
+
+    async def send(self, data: bytes) -> int:
+        assert self._socket is not None
+        return await self._socket.send(data)
+
+    async def receive(self, room: int) -> bytes:
+        assert self._socket is not None
+        return await self._socket.recv(room)
+
+    def addresses(self) -> tuple[Endpoint, Endpoint]:
+        assert self._socket is not None
+        return endpoint_of(self._socket.getsockname()), endpoint_of(self._socket.getpeername())
+
+
+class SocketWire(OpenSocket):
     """A real socket: IPv4, IPv6 or UNIX."""
 
     def __init__(self, to: Endpoint) -> None:
@@ -161,18 +179,6 @@ class SocketWire:
         elif result:
             # a UNIX socket that cannot be reached counts among those that could not be made, as in native/net.c
             raise CallError(native.AT_SOCKET if family == socket.AF_UNIX else native.AT_CONNECT, result)
-
-    async def send(self, data: bytes) -> int:
-        assert self._socket is not None
-        return await self._socket.send(data)
-
-    async def receive(self, room: int) -> bytes:
-        assert self._socket is not None
-        return await self._socket.recv(room)
-
-    def addresses(self) -> tuple[Endpoint, Endpoint]:
-        assert self._socket is not None
-        return endpoint_of(self._socket.getsockname()), endpoint_of(self._socket.getpeername())
 
     def end(self, how: int, last: bytes = b"") -> None:
         if self._socket is None:
