@@ -2,8 +2,8 @@
 
 Both answer on the same core in turn; a client in C on the other core (agent_client.c) asks as HAProxy does. First both are
 shown to say a line that HAProxy understands. Measured: connect to close at 1,000 answers a second, in turn with an accept
-loop in C (bare_answer.c), which is what the machine and the client take, and among hostile clients of each kind; the most
-answers a second; CPU of whole process trees for each answer. `--fifo` gives the client real-time priority, so that nobody else
+loop in C (bare_answer.c), which is what the machine and the client take; the most answers
+a second; CPU of whole process trees for each answer. `--fifo` gives the client real-time priority, so that nobody else
 on its core counts; what a hypervisor takes of both cores counts always.
 
     python bench/agent_answers.py            five rounds (needs gcc and xinetd)
@@ -24,7 +24,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,14 +63,13 @@ service agent
 }}
 """
 AGENT = """[agent]
-listen = ["127.0.0.1:0"]
+listen = ["{host}:0"]
 socket = "{folder}/s"
 [service.app]
 [[service.app.signal]]
 kind = "cpu"
 curve = [[50, 100], [95, 5]]
 """
-KINDS = ("idle", "drip", "deaf", "flood", "megabyte")
 TURN_S = 1
 FIFO = ("chrt", "-f", "50")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -95,7 +93,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """paced: 1,000 a second; attacked: the same among hostile clients of a kind; most: as many as go.
+    """paced: 1,000 a second; most: as many as go.
 
     bare: a loop that accepts, says a line and closes: what this machine and the client add by themselves. It and the agent take
     turns of `TURN_S`; of each all turns.
@@ -103,7 +101,6 @@ class Round(msgspec.Struct, frozen=True):
 
     agent_paced: list[Run]
     bare_paced: list[Run]
-    attacked: dict[str, list[Run]]
     agent_most: Run
     xinetd_paced: Run
     xinetd_most: Run
@@ -127,9 +124,9 @@ def says_a_line(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def agent(folder: Path, cpu: int) -> Iterator[tuple[int, int]]:
+def agent(folder: Path, cpu: int, host: str = "127.0.0.1") -> Iterator[tuple[int, int]]:
     """Pid and port."""
-    (folder / "agent.toml").write_text(AGENT.format(folder=folder))
+    (folder / "agent.toml").write_text(AGENT.format(folder=folder, host=host))
     words = ["taskset", "-c", str(cpu), sys.executable, "-m", "risefall", "agent", "-f", str(folder / "agent.toml")]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, env=environment())
     try:
@@ -177,66 +174,6 @@ def bare(binary: Path, cpu: int) -> Iterator[tuple[int, int]]:
         stop(process)
 
 
-HOSTILE = """
-import select, socket, sys, time
-port, kind = int(sys.argv[1]), sys.argv[2]
-held, turn = [], 0
-RATE = {"idle": 10, "drip": 1, "deaf": 4, "flood": 5, "megabyte": 1}[kind]
-KEPT = {"idle": 5000, "drip": 200, "deaf": 500, "flood": 3, "megabyte": 8}[kind]
-def quietly(call, *words):
-    try:
-        return call(*words)
-    except OSError:
-        return None
-def begin():
-    global turn
-    turn += 1
-    one = socket.socket()
-    one.setblocking(False)
-    if kind == "deaf":
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-    quietly(one.bind, (f"127.0.0.{100 + turn % 100}", 0))
-    quietly(one.connect_ex, ("127.0.0.1", port))
-    held.append(one)
-while kind == "idle" and len(held) < KEPT:
-    begin()
-    time.sleep(0.0002)
-print("ready", flush=True)
-dripped = 0
-while True:
-    for _ in range(RATE):
-        begin()
-    if kind == "drip" and time.monotonic() - dripped >= 1:
-        dripped = time.monotonic()
-        for one in held:
-            quietly(one.send, b"x")
-    if kind == "megabyte":
-        for one in held:
-            for _ in range(4):
-                quietly(one.send, b"x" * 65536)
-    while len(held) > KEPT:
-        held.pop(0).close()
-    time.sleep(0.01)
-"""
-"""From a hundred addresses. idle: 5,000 that are held and, where the agent ends them, begun anew, 1,000 a second; drip: two
-hundred that send a byte a second; deaf: they never read; flood: 500 a second that go before they are answered; megabyte: an
-agent-send without an end."""
-
-
-@contextlib.contextmanager
-def hostile(port: int, cpu: int, kind: str) -> Iterator[None]:
-    process = subprocess.Popen(
-        ["taskset", "-c", str(cpu), "nice", sys.executable, "-c", HOSTILE, str(port), kind], stdout=subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(1)  # until there are some hundred
-        yield
-    finally:
-        stop(process)
-
-
 class Client(msgspec.Struct, frozen=True):
     """binary: agent_client.c. before: words in front of it."""
 
@@ -245,11 +182,13 @@ class Client(msgspec.Struct, frozen=True):
     before: tuple[str, ...] = ()
 
 
-def run_client(client: Client, pid: int, port: int, rate: int, concurrent: int, seconds: int) -> Run:
-    """One run."""
+def run_client(
+    client: Client, pid: int, port: int, rate: int, concurrent: int, seconds: int, times: Path | None = None
+) -> Run:
+    """One run. times: gets every time."""
     before = cpu_s(pid)
     words = [*client.before, "taskset", "-c", str(client.cpu), str(client.binary)]
-    words += [str(port), str(rate), str(concurrent), str(seconds)]
+    words += [str(port), str(rate), str(concurrent), str(seconds), *([str(times)] if times else [])]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=seconds + 60)
     answered, failed, p50, p99, worst, own, wall, _, due_p99, _ = map(int, done.stdout.split())
     if not answered:
@@ -270,7 +209,7 @@ def run_client(client: Client, pid: int, port: int, rate: int, concurrent: int, 
 
 def one_round(folder: Path, client: Client, bare_binary: Path, cpu: int, seconds: int, first: bool) -> Round:
     """All, each alone; who is first alternates."""
-    runs: dict[str, Any] = {"agent_paced": [], "bare_paced": [], "attacked": {kind: [] for kind in KINDS}}
+    runs: dict[str, Any] = {"agent_paced": [], "bare_paced": []}
 
     def of_agent() -> None:
         with agent(folder, cpu) as (pid, port), bare(bare_binary, cpu) as (bare_pid, bare_port):
@@ -278,10 +217,6 @@ def one_round(folder: Path, client: Client, bare_binary: Path, cpu: int, seconds
                 runs["agent_paced"].append(run_client(client, pid, port, PACE, 0, TURN_S))
                 runs["bare_paced"].append(run_client(client, bare_pid, bare_port, PACE, 0, TURN_S))
             runs["agent_most"] = run_client(client, pid, port, 0, 16, seconds)
-            for kind in KINDS:
-                with hostile(port, client.cpu, kind):
-                    for _ in range(max(1, seconds // 2)):
-                        runs["attacked"][kind].append(run_client(client, pid, port, PACE, 0, TURN_S))
 
     def of_xinetd() -> None:
         with xinetd(folder, cpu) as (pid, port):
@@ -299,8 +234,6 @@ def rows_of(rounds: list[Round]) -> dict[str, list[Run]]:
         "agent, 1,000/s": [run for each in rounds for run in each.agent_paced],
         "bare loop in C, 1,000/s": [run for each in rounds for run in each.bare_paced],
     }
-    for kind in KINDS:
-        rows[f"agent, 1,000/s, {kind}"] = [run for each in rounds for run in each.attacked[kind]]
     rows["agent, most"] = [each.agent_most for each in rounds]
     rows["xinetd + bash, 50/s"] = [each.xinetd_paced for each in rounds]
     rows["xinetd + bash, most"] = [each.xinetd_most for each in rounds]

@@ -1,9 +1,9 @@
 /* agent_client.c - asks an agent-check as HAProxy does, on loopback: connect, read to the end, close with a reset.
  *
- *   agent_client PORT RATE CONCURRENT SECONDS [SPIN]
+ *   agent_client PORT RATE CONCURRENT SECONDS [TIMES]
  *
  * RATE > 0: so many connections a second are begun when they are due, whatever has become of the others; RATE 0: so many
- * CONCURRENT ones, each followed by the next. SPIN 1: it never sleeps, so that no time is this client's waking up.
+ * CONCURRENT ones, each followed by the next. TIMES: a file that gets every time, as uint64_t of ns.
  * Prints one line: answered failed p50_ns p99_ns worst_ns own_cpu_ns wall_ns due_p50_ns due_p99_ns due_worst_ns.
  * A time is from before connect() to the end of the stream; a due one from when the connection should have begun, so that it
  * counts also what this client was late, whosever fault that was.
@@ -83,11 +83,19 @@ static void print_times(uint64_t *from)
            (unsigned long long)(times_len ? from[times_len - 1] : 0));
 }
 
+static int write_times(const char *path)
+{
+    FILE *file = fopen(path, "wb");
+    if (file == NULL)
+        return 0;
+    const int whole = fwrite(times, sizeof times[0], times_len, file) == times_len;
+    return fclose(file) == 0 && whole;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 5 && argc != 6)
         return 2;
-    const int spin = argc == 6 && argv[5][0] == '1';
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const uint64_t rate = strtoull(argv[2], NULL, 10), wide = strtoull(argv[3], NULL, 10);
@@ -105,7 +113,7 @@ int main(int argc, char **argv)
                 due += UINT64_C(1000000000) / rate;
         }
         struct timespec wait = {0, rate > 0 && due > now && due - now < 1000000 ? (long)(due - now) : 1000000};
-        if (spin || (rate > 0 && due <= now))
+        if (rate > 0 && due <= now)
             wait.tv_nsec = 0;
         const int n = epoll_pwait2(epoll, events, EVENTS, &wait, NULL);
         for (int i = 0; i < n; i++) {
@@ -122,6 +130,8 @@ int main(int argc, char **argv)
         now = read_clock(CLOCK_MONOTONIC);
     }
     failed += under_way;
+    if (argc == 6 && !write_times(argv[5]))
+        return 1;
     printf("%u %u", times_len, failed);
     print_times(times);
     printf(" %llu %llu", (unsigned long long)read_clock(CLOCK_PROCESS_CPUTIME_ID), (unsigned long long)(now - start));
