@@ -21,6 +21,7 @@ from risefall.engine.native.calls import (
 )
 from risefall.engine.native.checks import CheckSpec, Process, Program, Transport, fill_check
 from risefall.engine.native.engine import DIRTY_MAX, DRAIN_MAX, Engine
+from risefall.engine.native.owned import Closing, Owned
 from risefall.engine.native.probe import (
     AT_CONNECT,
     AT_SOCKET,
@@ -63,12 +64,14 @@ __all__ = [
     "SEND",
     "Change",
     "CheckSpec",
+    "Closing",
     "Endpoint",
     "Engine",
     "Event",
     "Foreign",
     "Handle",
     "Histogram",
+    "Owned",
     "Probe",
     "ProbeResult",
     "Process",

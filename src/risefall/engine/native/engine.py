@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from risefall.engine._native import ffi, lib
 from risefall.engine.figures import FIGURES
 from risefall.engine.native.calls import fill_address, refusal
 from risefall.engine.native.checks import CheckSpec, Process, Program, fill_check
+from risefall.engine.native.owned import Owned
 from risefall.engine.native.probe import Probe
 from risefall.engine.native.records import Change, Event, Handle, Record, read_event, read_record
 from risefall.engine.native.statistics import Statistics, read_statistics
@@ -27,8 +27,8 @@ SETTERS = (
 )
 
 
-class Engine:
-    """One worker: a thread in C with its own checks, slots and sockets."""
+class Engine(Owned):
+    """One worker: a thread in C with its own checks, slots and sockets, all of which end with `close`."""
 
     def __init__(
         self,
@@ -56,10 +56,7 @@ class Engine:
                 "seed": seed or int.from_bytes(os.urandom(7)),
             },
         )
-        pointer = lib.rf_open(options)
-        if pointer == ffi.NULL:
-            raise refusal("engine")
-        self._pointer = pointer
+        super().__init__(lib.rf_open(options), lib.rf_close, "engine")
         self._events = ffi.new("rf_event[]", DRAIN_MAX)
         self._reading = ffi.new("rf_statistics *")
         self._dirty = ffi.new("uint64_t[]", DIRTY_MAX)
@@ -68,20 +65,6 @@ class Engine:
         self._order = ffi.new("rf_order *")
         self.slots = slots
         self.queue_len = queue_len
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stops the thread and closes every socket; idempotent."""
-        if self._pointer is not None:
-            lib.rf_close(self._pointer)
-            self._pointer = None
 
     def start(self, cpu: int = -1) -> None:
         """Starts the thread, on one processor if `cpu` is not -1."""
