@@ -96,29 +96,27 @@ class Rig:
         init = str(more.get("init_state", ""))
         self.index[name] = index = len(self.servers)
         self.servers.append(
-            ServerState(
-                name=name,
+            self._made(
+                name,
+                weight=weight,
+                op=first_op(init),
                 proxy=len(self.proxies) - 1,
                 sid=index + 1,
-                address="127.0.0.1",
-                port=80,
-                fqdn="",
-                op=first_op(init),
                 admin=Admin.FMAINT | Admin.CMAINT if disabled else Admin(0),
-                iweight=weight,
-                uweight=weight,
-                backup=bool(more.pop("backup", False)),
                 health=health_check(init, rise, fall) if check and not track else None,
                 agent=agent_check() if agent else None,
-                changed_ms=self.now_ms,
                 tracks=self.index[track] if track else -1,
-                **more,  # type: ignore[arg-type]
+                **more,
             )
         )
         if track:
             self.servers[self.index[track]].trackers += (index,)
         self.proxies[-1].count += 1
         return self
+
+    def _made(self, name: str, *, weight: int, **fields: object) -> ServerState:
+        usual = {"address": "127.0.0.1", "port": 80, "fqdn": "", "changed_ms": self.now_ms, "backup": False}
+        return ServerState(name=name, iweight=weight, uweight=weight, **(usual | fields))  # type: ignore[arg-type]
 
     def start(self) -> Rig:
         self.fleet = Fleet(self.proxies, self.servers, self.dialect, self.now_ms)
@@ -143,21 +141,16 @@ class Rig:
         backup: bool = False,
     ) -> None:
         """`add server` to the first proxy: in maintenance, its checks configured and not enabled."""
-        server = ServerState(
-            name=name,
+        server = self._made(
+            name,
+            weight=weight,
+            op=Op.STOPPED,
             proxy=0,
             sid=growth.free_id(self.fleet, 0, 0),
-            address="127.0.0.1",
-            port=80,
-            fqdn="",
-            op=Op.STOPPED,
             admin=Admin.FMAINT,
-            iweight=weight,
-            uweight=weight,
             backup=backup,
             health=health_check() if check and not track else None,
             agent=agent_check() if agent else None,
-            changed_ms=self.now_ms,
             dynamic=True,
             held_weight=1,
             idle_health=0,
