@@ -14,7 +14,9 @@ from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, HEALTH, Admin, CheckState, Op
 from risefall.status import Status, Verdict
 from risefall.surfaces.columns import AT, BASE, COLUMNS, EXTENSION
-from risefall.surfaces.csv import BadQuery, Query, leading_int, parse_query, quote, show_stat
+from risefall.surfaces.csv import show_stat
+from risefall.surfaces.query import BadQuery, Query, leading_int, parse_query
+from risefall.surfaces.shapes import quote
 
 TIMED = ("lastchg", "downtime", "check_duration", "agent_duration")
 """Columns whose value is a matter of when one looks."""

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 from risefall.state.fleet import Fleet
 from risefall.surfaces.calls import Api, Call, Level, Reply, command, refuse, says
-from risefall.surfaces.csv import BadQuery, parse_query, stat_pieces
+from risefall.surfaces.csv import stat_pieces
 from risefall.surfaces.info import show_info
+from risefall.surfaces.query import BadQuery, parse_query
 from risefall.surfaces.resolvers import NoResolvers, show_resolver_stat, show_resolvers
 from risefall.surfaces.schema import show_schema
 from risefall.surfaces.servers_state import NoBackend, conn_pieces, state_pieces
