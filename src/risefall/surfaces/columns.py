@@ -200,9 +200,11 @@ def tag_words(tag: str) -> dict[str, str]:
     return {"origin": ORIGINS[tag[0]], "nature": NATURES[tag[1]], "scope": SCOPES[tag[2]]}
 
 
-def json_value(kind: str, value: str) -> str | int | None:
+def json_value(kind: str, value: str) -> str | int | float | None:
     """A value as JSON has it; None for a number that JSON's readers would round, which is left out."""
     if kind == "str":
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if kind == "flt" and "." in value:
+        return float(value)
     number = int(value)
     return number if number <= JSON_INT_MAX else None

@@ -140,7 +140,7 @@ LOOKS = (
     command("show cli sockets", "", "list the sockets of this API", _show_cli_sockets),
     command("show env", "[<name>]", "dump the environment of the process", _show_env, Level.OPERATOR),
     command("show errors", "[<px>]", "nothing: there is no traffic", _show_errors, Level.OPERATOR),
-    command("show info", "[desc|json|typed]*", "report facts about the process", _show_info),
+    command("show info", "[desc|json|typed|float]*", "report facts about the process", _show_info),
     command("show map", "[<map>]", "nothing: there are no maps", _show_map),
     command("show peers", "[<section>]", "nothing: there are no peers", _show_peers),
     command("show resolvers", "[<id>]", "report what name servers were asked", _show_resolvers),
