@@ -196,6 +196,15 @@ def test_a_counter_that_a_command_set_counts_at_once() -> None:
     assert cell(checked(FakeApi(), check, FakeRecord(health=1, epoch=3)), "s5", "check_health") == "1"
 
 
+def test_a_revision_is_shown_by_todays_haproxy_alone() -> None:
+    for dialect, shown in (("2.6", None), ("3", "4")):
+        api = FakeApi(dialect)
+        api.fleet.servers[5].revision = 4
+        rows = read_rows(ours(api=api))
+        assert rows["b1", "s5"].get("srid") == shown
+        assert rows["b1", "BACKEND"].get("srid") == (shown and "")
+
+
 def test_a_slowstart_shows_its_percentage() -> None:
     api = FakeApi()
     server = api.fleet.servers[5]

@@ -207,6 +207,8 @@ class Table:
         cells[AT["lastsess"]] = "-1"
         if server.dynamic:
             cells[AT["src_ilim"]] = "0"
+        if fleet.dialect.csv_extended:
+            cells[AT["srid"]] = str(server.revision)
         cells[AT["uweight"]] = str(server.uweight)
         if self._query.legends:
             cells[AT["addr"]] = shown_address(server)

@@ -119,9 +119,9 @@ EXTENSION = _facts("""
 73 MCP u32 0 | MaxconnReached | times that the limit of connections was reached
 74 MDP u32 0 | BootTime_ms | duration of the start, in ms
 75 MGP u32 0 | Niced_tasks | tasks with a nice value
-76 MGP u32 0 | CurrStreams | streams now
-77 MCP u64 0 | CumStreams | streams in total
-78 MCP u32 0 | BlockedTrafficWarnings | warnings of blocked traffic
+76 MGP u64 0 | CurrStreams | streams now
+77 MGP u64 0 | CumStreams | streams in total
+78 MGP u32 0 | BlockedTrafficWarnings | warnings of blocked traffic
 79 MCP u64 0 | PatternsAdded | patterns added
 80 MCP u64 0 | PatternsFreed | patterns freed
 81 CGS u32 1 | NbThreadGroups | groups of threads
