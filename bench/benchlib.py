@@ -6,6 +6,7 @@ Each checker is pinned to one core and the responder to another, so that neither
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import csv
 import os
@@ -24,6 +25,7 @@ from types import TracebackType
 from typing import TypeVar
 
 import msgspec
+from rich.console import Console
 
 from risefall.engine.play import ALL, Act, AskBusy, Busy, Counts, Door, Listen, Listener, Script, SetDoor, Tally
 
@@ -31,10 +33,41 @@ ROOT = Path(__file__).resolve().parent.parent
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PROGRAMS = ("haproxy", "risefall")
 Kind = TypeVar("Kind")
+Sizes = TypeVar("Sizes", bound=msgspec.Struct)
 
 
 class BenchError(Exception):
     """The bench could not measure; the text says what stood in its way."""
+
+
+def options_of(
+    doc: str | None, sizes: Sizes, cpu: str = "core of risefall", responder_cpu: str = "core of the responder"
+) -> argparse.ArgumentParser:
+    """The command line that benches with sizes share. sizes: the usual ones. cpu, responder_cpu: what these cores are for."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one object a run in place of the table")
+    parser.add_argument("--cpu", type=int, default=0, help=cpu)
+    parser.add_argument("--responder-cpu", type=int, default=1, help=responder_cpu)
+    for field in fields_of(sizes):
+        parser.add_argument(f"--{field.replace('_', '-')}", type=int, help=f"default {getattr(sizes, field)}")
+    return parser
+
+
+def sizes_of(options: argparse.Namespace, sizes: Sizes, quick: Sizes) -> Sizes:
+    """The sizes that were asked for, and of the others the usual ones, or with --quick the small ones."""
+    given = {field: value for field in fields_of(sizes) if (value := getattr(options, field)) is not None}
+    return msgspec.structs.replace(quick if options.quick else sizes, **given)
+
+
+def fields_of(sizes: msgspec.Struct) -> tuple[str, ...]:
+    return sizes.__struct_fields__
+
+
+def refuse(error: BenchError) -> int:
+    """Tells why nothing was measured; the exit code for it."""
+    Console(stderr=True).print(f"bench: {error}", highlight=False, markup=False)
+    return 3
 
 
 def wait_until(what: str, condition: Callable[[], bool], seconds: float, step_s: float = 0.05) -> float:

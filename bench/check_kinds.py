@@ -26,7 +26,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchlib import PROGRAMS, BenchError, Checker, Responder, config_text, stop, wait_until
+from benchlib import PROGRAMS, BenchError, Checker, Responder, config_text, refuse, stop, wait_until
 from risefall.engine.play import Act, Then, When, http_reply
 
 GREETING = b"\x4a\0\0\0\x0a8.0.36\0" + b"x" * 66
@@ -227,8 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             spread = f"{min(ratios):.2f} .. {max(ratios):.2f}"
             table.add_row(name, *cells, f"{statistics.median(ratios):.2f}", spread, beside, KINDS[name].goal)
     except BenchError as error:
-        errors.print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     Console().print(table)
     return 0
 

@@ -10,7 +10,6 @@ each other late, and the sound ones not: the goal is a p99 under 20 ms, with 0 %
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,17 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchlib import BenchError, Checker, Responder, all_stats, config_text, haproxy_refusal
+from benchlib import (
+    BenchError,
+    Checker,
+    Responder,
+    all_stats,
+    config_text,
+    haproxy_refusal,
+    options_of,
+    refuse,
+    sizes_of,
+)
 from risefall.engine.play import SILENT, Act, Listener, http_reply
 
 GOAL_MS = 20.0
@@ -101,17 +110,10 @@ def measure(responder: Responder, sizes: Sizes, silent_pct: int, cpu: int) -> La
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the head of this file. Exit code: 0, 1 when the goal was missed, 3 when it could not measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(__doc__, Sizes())
     parser.add_argument("--silent", type=int, action="append", help="percent of silent servers; default 0 and 10")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true", help="one object a run in place of the table")
-    parser.add_argument("--cpu", type=int, default=0, help="core of risefall")
-    parser.add_argument("--responder-cpu", type=int, default=1, help="core of the responder")
-    for field in Sizes.__struct_fields__:
-        parser.add_argument(f"--{field.replace('_', '-')}", type=int, help=f"default {getattr(Sizes(), field)}")
     options = parser.parse_args(argv)
-    given = {field: value for field in Sizes.__struct_fields__ if (value := getattr(options, field)) is not None}
-    sizes = msgspec.structs.replace(QUICK if options.quick else Sizes(), **given)
+    sizes = sizes_of(options, Sizes(), QUICK)
     console, errors = Console(), Console(stderr=True)
     found: list[Lateness] = []
     try:
@@ -123,8 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 responder.script(SILENT, listener=Listener(listener))
             found += [measure(responder, sizes, share, options.cpu) for share in options.silent or (0, 10)]
     except BenchError as error:
-        errors.print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     if options.json:
         sys.stdout.writelines(msgspec.json.encode(one).decode() + "\n" for one in found)
     else:

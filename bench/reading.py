@@ -21,9 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
-from benchlib import BenchError, config_text, environment
+from benchlib import BenchError, config_text, environment, refuse
 
 GOAL = 2.0
 
@@ -75,8 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = measure(servers, options.rounds or (1 if options.quick else 5), options.cpu)
     except BenchError as error:
-        Console(stderr=True).print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     ratio = statistics.median(found.ratios)
     if options.json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")

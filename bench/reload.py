@@ -9,7 +9,6 @@ than 50 ms late. Beside it stands the same span of time before the reload.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchlib import BenchError, Checker, Responder, Stats, all_stats, config_text
+from benchlib import BenchError, Checker, Responder, Stats, all_stats, config_text, options_of, refuse, sizes_of
 from risefall.engine.play import Act, http_reply
 
 GOAL_MS = 50.0
@@ -122,23 +121,15 @@ def measure(responder: Responder, sizes: Sizes, cpu: int) -> Figures:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the head of this file. Exit code: 0, 1 when the goal was missed, 3 when it could not measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true", help="an object in place of the table")
-    parser.add_argument("--cpu", type=int, default=0, help="core of risefall")
-    parser.add_argument("--responder-cpu", type=int, default=1, help="core of the responder")
-    for field in Sizes.__struct_fields__:
-        parser.add_argument(f"--{field.replace('_', '-')}", type=int, help=f"default {getattr(Sizes(), field)}")
+    parser = options_of(__doc__, Sizes())
     options = parser.parse_args(argv)
-    given = {field: value for field in Sizes.__struct_fields__ if (value := getattr(options, field)) is not None}
-    sizes = msgspec.structs.replace(QUICK if options.quick else Sizes(), **given)
+    sizes = sizes_of(options, Sizes(), QUICK)
     try:
         with Responder(LISTENERS, options.responder_cpu) as responder:
             responder.script(Act(http_reply(200, "OK")))
             found = measure(responder, sizes, options.cpu)
     except BenchError as error:
-        Console(stderr=True).print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     if options.json:
         print(msgspec.json.encode(found).decode())
     else:

@@ -9,7 +9,6 @@ each round. A ratio is taken within a round. First it shows that both give the s
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import os
@@ -24,7 +23,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchlib import PROGRAMS, BenchError, Checker, Responder, config_text, wait_until
+from benchlib import PROGRAMS, BenchError, Checker, Responder, config_text, options_of, refuse, sizes_of, wait_until
 from risefall.engine.play import Act, http_reply
 
 GOAL = 1.5
@@ -114,25 +113,19 @@ def run(responder: Responder, sizes: Sizes, cpu: int, forms: Sequence[str]) -> l
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the head of this file. Exit code: 0, 1 when the goal was missed, 3 when it could not measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true", help="objects in place of the table")
-    parser.add_argument("--cpu", type=int, default=0, help="core of both programs")
-    parser.add_argument("--responder-cpu", type=int, default=1, help="core of the responder and of the client")
+    parser = options_of(
+        __doc__, Sizes(), cpu="core of both programs", responder_cpu="core of the responder and of the client"
+    )
     parser.add_argument("--forms", default="csv", help="which of csv, typed and json, with commas; the goal is of csv")
-    for field in Sizes.__struct_fields__:
-        parser.add_argument(f"--{field.replace('_', '-')}", type=int, help=f"default {getattr(Sizes(), field)}")
     options = parser.parse_args(argv)
-    given = {field: value for field in Sizes.__struct_fields__ if (value := getattr(options, field)) is not None}
-    sizes = msgspec.structs.replace(QUICK if options.quick else Sizes(), **given)
+    sizes = sizes_of(options, Sizes(), QUICK)
     os.sched_setaffinity(0, {options.responder_cpu})
     try:
         with Responder(LISTENERS, options.responder_cpu) as responder:
             responder.script(Act(http_reply(200, "OK")))
             found = run(responder, sizes, options.cpu, options.forms.split(","))
     except BenchError as error:
-        Console(stderr=True).print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     if options.json:
         for one in found:
             print(msgspec.json.encode(one).decode())

@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
-from benchlib import PROGRAMS, BenchError, Checker, Responder, config_text, wait_until
+from benchlib import PROGRAMS, BenchError, Checker, Responder, config_text, refuse, wait_until
 from risefall.engine.play import Act, Door, http_reply
 
 GOAL_S = 5.0
@@ -96,8 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Responder(16, options.responder_cpu) as responder:
             storm = measure(options.program, responder, servers, options.cpu)
     except BenchError as error:
-        Console(stderr=True).print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     if options.json:
         sys.stdout.write(msgspec.json.encode(storm).decode() + "\n")
     else:

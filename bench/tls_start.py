@@ -10,7 +10,6 @@ configuration. All TLS servers are one nginx, on the core of the listeners, at l
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import shutil
 import sys
@@ -22,7 +21,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchlib import BenchError, Checker
+from benchlib import BenchError, Checker, options_of, refuse, sizes_of
 from check_kinds import nginx
 from risefall.engine.play import Act, Listener, Player, Then, http_reply
 
@@ -100,24 +99,16 @@ def measure(program: str, sizes: Sizes, tls: int, tls_place: tuple[str, int], cp
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the head of this file. Exit code: 0, 1 when the goal was missed, 3 when it could not measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true", help="one object a run in place of the table")
-    parser.add_argument("--cpu", type=int, default=0, help="core of the checker")
-    parser.add_argument("--responder-cpu", type=int, default=1, help="core of the responder")
-    for field in Sizes.__struct_fields__:
-        parser.add_argument(f"--{field.replace('_', '-')}", type=int, help=f"default {getattr(Sizes(), field)}")
+    parser = options_of(__doc__, Sizes(), cpu="core of the checker")
     options = parser.parse_args(argv)
-    given = {field: value for field in Sizes.__struct_fields__ if (value := getattr(options, field)) is not None}
-    sizes = msgspec.structs.replace(QUICK if options.quick else Sizes(), **given)
+    sizes = sizes_of(options, Sizes(), QUICK)
     cpus = options.cpu, options.responder_cpu
     programs = ["risefall", *(["haproxy"] if shutil.which("haproxy") else [])]
     try:
         with nginx(options.responder_cpu, nice=10) as place:
             found = [measure(program, sizes, tls, place, cpus) for tls in (0, sizes.tls) for program in programs]
     except BenchError as error:
-        Console(stderr=True).print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     if options.json:
         sys.stdout.writelines(msgspec.json.encode(one).decode() + "\n" for one in found)
     else:

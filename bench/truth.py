@@ -30,7 +30,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchlib import BenchError, environment
+from benchlib import BenchError, environment, refuse
 from risefall.cli.loading import load_text
 
 FAULTS = ("refuse", "deaf", "reset", "silent", "error", "half")
@@ -337,8 +337,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     f"{one.config}, {one.fault}: p = {one.p_risefall}, simulated {one.p_simulated}", highlight=False
                 )
     except BenchError as error:
-        errors.print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     except KeyboardInterrupt:
         errors.print("interrupted: what is done so far", highlight=False)
     if options.json:

@@ -24,7 +24,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchlib import PROGRAMS, BenchError, Checker, Responder, config_text, wait_until
+from benchlib import PROGRAMS, BenchError, Checker, Responder, config_text, refuse, wait_until
 from risefall.engine.play import Act, Then, http_reply
 
 GOOD = Act(http_reply(200, "OK"), then=Then.STAY)
@@ -228,8 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             bench.show_that_both_check()
             measures = bench.all(options.measures.split(","))
     except BenchError as error:
-        errors.print(f"bench: {error}", highlight=False, markup=False)
-        return 3
+        return refuse(error)
     if options.json:
         for measure in measures:
             sys.stdout.write(msgspec.json.encode(measure).decode() + "\n")

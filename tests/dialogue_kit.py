@@ -22,6 +22,8 @@ from pathlib import Path
 
 import msgspec
 
+from haproxy_kit import stop
+
 ROOT = Path(__file__).parents[1]
 SILENCE_S = 6.0
 READY_S = 20.0
@@ -211,12 +213,7 @@ def run(program: str, cases: Sequence[Case], folder: Path) -> list[Said]:
             seen = first_results(sock, len(cases), process, log)
             wait_for_bytes(cases, listeners)
         finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
             for listener in listeners:
                 listener.close()
     said = []

@@ -22,6 +22,20 @@ INSTANT = Latency(shape=Shape.CONSTANT, median=0.001)
 QUIET = Scenario(balancers=1, network=Network(trip=INSTANT, loss=0.0), reply=INSTANT)
 """Nothing happens, and nothing takes time."""
 
+MINUTE_MS = 60_000
+CONFIG = """
+global
+  spread-checks 20
+defaults
+  timeout connect 700ms
+  timeout check 800ms
+backend app
+  option httpchk
+  server a 10.0.0.1:80 check inter 1s fastinter 300ms downinter 2s
+  server b 10.0.0.1:80 check inter 2s fall 2 rise 1
+  server c 10.0.0.1:80 check inter 700ms
+"""
+
 
 def estate(words: str = "inter 1s", servers: int = 1, more: str = "option httpchk", defaults: str = "") -> Estate:
     """Servers that are checked with these words."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
-import pytest
 from click.testing import CliRunner, Result
 
+from haproxy_kit import haproxy_path, want_haproxy
 from risefall.cli.main import group
 from risefall.errors import PeerLost
 from risefall.surfaces.client import Client
@@ -89,24 +87,16 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(POLL_S)
 
 
-def has_haproxy() -> bool:
-    """Whether haproxy 2.6 is installed."""
-    if not shutil.which("haproxy"):
-        return False
-    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
-    return bool(re.match(r"HAProxy version 2\.6\.", told))
-
-
 @contextlib.contextmanager
 def running(name: str, folder: Path, *, up: int, down: int) -> Iterator[Peer]:
     """A peer from the moment that it answers and has checked every server."""
-    if name == "haproxy" and not has_haproxy():
-        pytest.skip("no haproxy 2.6 is installed here")
+    if name == "haproxy":
+        want_haproxy()
     path = folder / "t.cfg"
     path.write_text(CONFIG.format(folder=folder, up=up, down=down))
     peer = Peer(name, folder)
     commands = {
-        "haproxy": [shutil.which("haproxy") or "haproxy", "-db", "-f", str(path)],
+        "haproxy": [haproxy_path(), "-db", "-f", str(path)],
         "risefall": [sys.executable, "-m", "risefall", "run", "-f", str(path), "--as", "2.6", "--socket", peer.socket],
     }
     process = subprocess.Popen(

@@ -12,7 +12,10 @@ from risefall.config.haproxy import plan, read
 from risefall.config.haproxy.dialect import DIALECTS
 from risefall.config.haproxy.plan import Loaded
 from risefall.config.text import Source
-from risefall.daemon.service import Options, Service
+from risefall.daemon.options import Options
+from risefall.daemon.service import Service
+from risefall.surfaces.calls import Level
+from risefall.surfaces.runtime import Session
 
 DEADLINE_S = 20.0
 POLL_S = 0.01
@@ -48,6 +51,11 @@ async def running(text: str, dialect: str = "2.6", **options: object) -> AsyncIt
 def status(service: Service, name: str) -> str:
     """The status column of one server."""
     return next(row.status for row in service.rows() if row.name == name)
+
+
+def say(service: Service, commands: str) -> str:
+    """What a client of the runtime socket is answered."""
+    return Session(service.api, Level.ADMIN).feed(f"{commands.rstrip()}\n".encode()).decode()
 
 
 async def ask(path: Path, command: str) -> str:

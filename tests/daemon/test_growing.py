@@ -7,21 +7,13 @@ from pathlib import Path
 
 import pytest
 import trio
-from daemon_kit import running, status, until
+from daemon_kit import running, say, status, until
 
-from risefall.daemon.service import Service
 from risefall.engine import workers
 from risefall.engine.play import OK, Act, Player, Then, When, http_reply
-from risefall.surfaces.calls import Level
-from risefall.surfaces.runtime import Session
 
 HTTP = "defaults\n  mode http\n  option httpchk GET /\n  timeout check 5s\n"
 BUSY = Act(http_reply(503, "Busy"))
-
-
-def say(service: Service, commands: str) -> str:
-    """What a client of the runtime socket is answered."""
-    return Session(service, Level.ADMIN).feed(commands.encode()).decode()
 
 
 @pytest.fixture
@@ -46,7 +38,9 @@ def test_a_place_is_used_again(player: Player) -> None:
                 assert len(service.fleet.servers) == 2
                 assert say(service, "disable server b/new;del server b/new\n") == "\nServer deleted.\n"
                 assert service.fleet.count == 1
-            await until(lambda: sum(one.checks for one in service.join.workers.statistics()) == 1, "one check left")
+            await until(
+                lambda: sum(one.checks for one in service.present.join.workers.statistics()) == 1, "one check left"
+            )
 
     trio.run(scenario)
 

@@ -41,7 +41,7 @@ def test_a_full_ring_loses_lines_but_no_state(player: Player, monkeypatch: pytes
             for opened, op in ((False, Op.STOPPED), (True, Op.RUNNING), (False, Op.STOPPED)):
                 player.door(door, Door.OPEN if opened else Door.REFUSE)
                 await until(lambda op=op: all(one.op is op for one in fleet.servers), f"all {op.name}")  # type: ignore[misc]
-            assert service.join.workers.statistics()[0].events_dropped > 0
+            assert service.present.join.workers.statistics()[0].events_dropped > 0
 
     trio.run(scenario)
 
@@ -61,10 +61,10 @@ def test_orders_that_find_the_queue_full_wait_in_order(player: Player, monkeypat
 
     async def scenario() -> None:
         async with running(f"{TEXT}  server s1 127.0.0.1:{port} check\n") as service:
-            await until(lambda: service.handled > 0, "the first result")
+            await until(lambda: service.present.handled > 0, "the first result")
             monkeypatch.setattr(Workers, "command", sometimes)
             for word in ("maint", "ready", "maint", "ready"):
-                service.apply(set_state(service.fleet, 0, word, service.now_ms()))
+                service.api.apply(set_state(service.fleet, 0, word, service.api.now_ms()))
             assert sent == []
             refuse[0] = False
             await until(lambda: len(sent) == 4, "every order sent")

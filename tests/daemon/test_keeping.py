@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from daemon_kit import loaded, running, status, until
+from daemon_kit import loaded, running, say, status, until
 
 from risefall.config.haproxy.dialect import DIALECTS
 from risefall.daemon import keeping
@@ -24,9 +24,7 @@ from risefall.state.commands import lose_address
 from risefall.state.fleet import Fleet
 from risefall.state.remembering import Shown, keep_proxy, keep_server
 from risefall.state.server import HEALTH, Admin, Op, ProxyState, ServerState
-from risefall.surfaces.calls import Level
 from risefall.surfaces.client import Client
-from risefall.surfaces.runtime import Session
 
 NAME, ASIDE = "run.state", "run.state.unused"
 HTTP = "defaults\n  mode http\n  option httpchk GET /\n  timeout check 5s\n"
@@ -37,10 +35,6 @@ BUSY = Act(http_reply(503, "Busy"))
 def player() -> Iterator[Player]:
     with Player(listeners=16, connections=256) as one:
         yield one
-
-
-def say(service: Service, commands: str) -> str:
-    return Session(service, Level.ADMIN).feed(commands.encode()).decode()
 
 
 def stat(service: Service, name: str, column: str) -> str:
@@ -91,7 +85,7 @@ def test_what_hands_agents_and_checks_said_is_there_again(player: Player, tmp_pa
             say(service, "enable server b/held;enable health b/up\n")
             await until(lambda: status(service, "b/held") == "UP", "UP after its maintenance")
             index = next(i for i, server in enumerate(service.fleet.servers) if server.name == "moved")
-            await until(lambda: service.record(index, HEALTH).runs > 1, "checks at the other port")  # type: ignore[union-attr]
+            await until(lambda: service.api.record(index, HEALTH).runs > 1, "checks at the other port")  # type: ignore[union-attr]
             assert status(service, "b/moved") == "UP"
 
     trio.run(first)
@@ -253,12 +247,12 @@ def test_a_reload_and_a_name_server_are_news(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with running(text, state_dir=str(tmp_path), reread=lambda: loaded(text)) as service:
-            before = service._news()
+            before = service.present.news()
             await service.reload()
-            assert service._news() > before
-            before = service._news()
-            service.join.apply(lose_address(service.fleet, 0, "DNS NX status", service.now_ms()))
-            assert service._news() > before
+            assert service.present.news() > before
+            before = service.present.news()
+            service.present.join.apply(lose_address(service.fleet, 0, "DNS NX status", service.api.now_ms()))
+            assert service.present.news() > before
 
     trio.run(scenario)
 

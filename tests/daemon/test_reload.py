@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from daemon_kit import ask, loaded, running, status, until
+from daemon_kit import ask, loaded, running, say, status, until
 
 from risefall.config.haproxy.plan import Loaded
 from risefall.daemon.service import Service
@@ -18,8 +18,6 @@ from risefall.engine.native import Handle
 from risefall.engine.play import OK, Act, Player, Then, When, http_reply
 from risefall.errors import ConfigError, RisefallError
 from risefall.state.server import AGENT, HEALTH
-from risefall.surfaces.calls import Level
-from risefall.surfaces.runtime import Session
 
 HTTP = "defaults\n  mode http\n  option httpchk GET /\n  timeout check 5s\n"
 BUSY = Act(http_reply(503, "Busy"))
@@ -44,14 +42,9 @@ async def served(file: File, **options: object) -> AsyncIterator[Service]:
         yield service
 
 
-def say(service: Service, commands: str) -> str:
-    """What a client of the runtime socket is answered."""
-    return Session(service, Level.ADMIN).feed(commands.encode()).decode()
-
-
 def handle(service: Service, name: str, which: int = HEALTH) -> Handle:
     """The engine's handle of a check."""
-    check = service.join.placed.check_id(index_of(service, name), which)
+    check = service.present.join.placed.check_id(index_of(service, name), which)
     assert check is not None
     return check.handle
 
@@ -66,7 +59,7 @@ def index_of(service: Service, name: str) -> int:
 
 
 def live_checks(service: Service) -> int:
-    return sum(one.checks for one in service.join.workers.statistics())
+    return sum(one.checks for one in service.present.join.workers.statistics())
 
 
 @pytest.fixture
@@ -95,14 +88,14 @@ def test_what_is_unchanged_does_not_notice(player: Player) -> None:
             say(service, "disable server b/held;set weight b/down 3;set server b/up state drain\n")
             before = {name: handle(service, f"b/{name}") for name in ("up", "down", "held")}
             changed = {name: service.fleet.servers[index_of(service, f"b/{name}")].changed_ms for name in before}
-            fails = service.record(index_of(service, "b/down"), HEALTH).fails  # type: ignore[union-attr]
+            fails = service.api.record(index_of(service, "b/down"), HEALTH).fails  # type: ignore[union-attr]
             file.write(f"backend first\n  server x 127.0.0.1:{good} check inter 30ms\nbackend b\n{lines}")
             assert await service.reload() == "3 servers as before, 0 changed, 1 added, 0 removed"
             assert {name: handle(service, f"b/{name}") for name in before} == before
             for name, at in changed.items():
                 assert service.fleet.servers[index_of(service, f"b/{name}")].changed_ms == at, name
             assert [row.status for row in service.rows() if row.name.startswith("b/")] == ["DRAIN", "DOWN", "MAINT"]
-            record = service.record(index_of(service, "b/down"), HEALTH)
+            record = service.api.record(index_of(service, "b/down"), HEALTH)
             assert record is not None
             assert record.fails >= fails > 0
             assert say(service, "get weight b/down\n") == "3 (initial 9)\n\n"
@@ -173,8 +166,8 @@ def test_what_the_file_says_of_maintenance_and_weight_counts_where_it_changed(pl
             assert say(service, "get weight b/s2\n") == "7 (initial 7)\n\n"
             assert [row.status for row in service.rows()][1:] == ["MAINT", "MAINT"]
             await until(lambda: status(service, "b/s1") == "UP", "s1 is checked")
-            record = service.record(0, HEALTH)
-            await until(lambda: (service.record(0, HEALTH) or record).runs > 0, "a check of s1")  # type: ignore[union-attr]
+            record = service.api.record(0, HEALTH)
+            await until(lambda: (service.api.record(0, HEALTH) or record).runs > 0, "a check of s1")  # type: ignore[union-attr]
             say(service, "enable server b/s2;enable server b/s3\n")
             await until(lambda: [row.status for row in service.rows()] == ["UP"] * 3, "all UP")
 

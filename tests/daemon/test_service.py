@@ -130,11 +130,11 @@ def test_a_steady_fleet_costs_python_nothing(player: Player, workers: int) -> No
             await until(lambda: all(row.status == "UP" for row in service.rows()), "all UP")
 
             def finished() -> int:
-                return sum(one.finished for one in service.join.workers.statistics())
+                return sum(one.finished for one in service.present.join.workers.statistics())
 
-            handled, before = service.handled, finished()
+            handled, before = service.present.handled, finished()
             await until(lambda: finished() > before + 300, "300 checks more")
-            assert service.handled == handled
+            assert service.present.handled == handled
 
     trio.run(scenario)
 
@@ -174,7 +174,7 @@ def test_a_want_of_ours_is_told_and_does_not_count(player: Player, capfd: pytest
         async with running(
             f"{HTTP}backend b\n  server s1 127.0.0.1:{port} check addr 127.0.0.1 source 127.0.0.1\n"
         ) as service:
-            engine = service.join.workers.engines[0]
+            engine = service.present.join.workers.engines[0]
             await until(lambda: status(service, "b/s1") == "UP", "UP")
             engine.inject(lib.RF_CALL_SOCKET, 24, 20)
             await until(lambda: engine.self_blamed >= 5, "five checks that could not be made")

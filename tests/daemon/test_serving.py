@@ -87,7 +87,7 @@ def test_a_reload_keeps_opens_and_closes(ports: list[int], tmp_path: Path) -> No
             await service_ends(service)
 
     async def service_ends(service: Service) -> None:
-        assert (str(tmp_path / "x.sock"), 1) in [(name, int(level)) for name, level in service.sockets()]
+        assert (str(tmp_path / "x.sock"), 1) in [(name, int(level)) for name, level in service.api.sockets()]
 
     trio.run(scenario)
     assert not (tmp_path / "x.sock").exists()
@@ -105,7 +105,7 @@ def test_an_address_in_use_is_told_and_the_run_goes_on(
             text = config(port_of(held), more=f"  stats socket {path}\n  stats socket {tmp_path}/no/where.sock\n")
             async with running(text, serve_config=True, log="stderr") as service:
                 assert service.fleet.count == 1
-                assert service.sockets() == []
+                assert service.api.sockets() == []
 
     trio.run(scenario)
     said = capfd.readouterr().err

@@ -10,11 +10,7 @@ import re
 import socket
 
 import trio
-from daemon_kit import running
-
-from risefall.daemon.service import Service
-from risefall.surfaces.calls import Level
-from risefall.surfaces.runtime import Session
+from daemon_kit import running, say
 
 CONFIG = """\
 defaults
@@ -62,10 +58,6 @@ LINES = (
     ("show servers state be2", r"\n8 be2 1 s_plain 127[.]0[.]0[.]1 "),
     ("show servers conn", r"\nbe/s_up 7/1 127[.]0[.]0[.]1 18001 - 5000 "),
 )
-
-
-def say(service: Service, command: str) -> str:
-    return Session(service, Level.ADMIN).feed(f"{command}\n".encode()).decode()
 
 
 def test_server_settings() -> None:

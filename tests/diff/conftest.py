@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from haproxy_kit import haproxy_version, want_haproxy
 from harness import Outcome, Scenario, Side, run_sides
 from harness_agent import AGENT_CHECKS, AGENT_SEND
 from harness_aims import AIM_COMMANDS
@@ -68,22 +66,10 @@ class Runs(msgspec.Struct):
         return self.outcomes[program][scenario]
 
 
-def haproxy_version() -> str:
-    """`2.6.12-1+deb12u4`, or nothing where there is no haproxy 2.6."""
-    if not shutil.which("haproxy"):
-        return ""
-    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
-    found = re.match(r"HAProxy version (2\.6\.\S+)", told)
-    return found[1] if found else ""
-
-
 @pytest.fixture(scope="session")
 def version() -> str:
     """The version of the haproxy that runs; skips where there is none."""
-    found = haproxy_version()
-    if not found:
-        pytest.skip("no haproxy 2.6 is installed here")
-    return found
+    return want_haproxy()
 
 
 @pytest.fixture(scope="session")

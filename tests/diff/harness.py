@@ -27,6 +27,7 @@ from pathlib import Path
 
 import msgspec
 
+from haproxy_kit import stop
 from risefall.engine.play import Act, Door, Listener, Player
 
 POLL_S = 0.02
@@ -325,12 +326,7 @@ class Side:
             finally:
                 self.done.set()
                 log.join()
-                self.process.terminate()
-                try:
-                    self.process.wait(5)
-                except subprocess.TimeoutExpired:
-                    self.process.kill()
-                    self.process.wait()
+                stop(self.process)
 
     def ask(self, command: str) -> str:
         """One command on the runtime socket."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,15 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from haproxy_kit import needs_haproxy
 from risefall.errors import PeerLost
 from risefall.surfaces.client import Client
 
 DEADLINE_S = 20.0
-pytestmark = pytest.mark.skipif(
-    not shutil.which("haproxy")
-    or "version 2.6." not in subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout,
-    reason="no haproxy 2.6 is installed here",
-)
+pytestmark = needs_haproxy
 
 CONFIG = """
 global

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from haproxy_kit import want_haproxy
 from names_kit import NameServer
 
 DEADLINE_S = 12.0
@@ -298,11 +298,7 @@ class Side:
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Side]:
     """Both programs after the story."""
-    if not shutil.which("haproxy"):
-        pytest.skip("no haproxy is installed here")
-    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
-    if "version 2.6" not in told:
-        pytest.skip("the haproxy that is installed here is no 2.6")
+    want_haproxy()
     folder = tmp_path_factory.mktemp("names")
     with socket.create_server(("127.0.0.2", 0), backlog=128) as listener:
         done = threading.Event()

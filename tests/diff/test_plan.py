@@ -11,7 +11,6 @@ import csv
 import io
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from haproxy_kit import stop, want_haproxy
 from risefall.config.haproxy import PlannedServer, plan, read
 from risefall.config.haproxy.model import Address, Family
 from risefall.config.text import Source
@@ -45,11 +45,7 @@ def isolated(argv: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _haproxy() -> None:
-    if not shutil.which("haproxy"):
-        pytest.skip("haproxy is not installed")
-    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
-    if "version 2.6" not in told:
-        pytest.skip(f"haproxy 2.6 is compared with, this is {told.splitlines()[0]}")
+    want_haproxy()
     if subprocess.run(isolated(["true"]), capture_output=True, check=False).returncode:
         pytest.skip("needs a network namespace of its own, which only root may make")
 
@@ -133,12 +129,7 @@ def said_by_haproxy(config: Path, folder: Path, *, socket_first: bool) -> tuple[
                 stats.setdefault((row["pxname"], row["svname"]), []).append(row)
         return states, stats
     finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 def shown(address: Address | None) -> str:

@@ -7,7 +7,6 @@ process runs them all; it takes about two seconds in real time.
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from haproxy_kit import want_haproxy
 from sample_kit import AROUND, HEARD, ROOT, VARIABLES, Row, rows
 
 PART = 16
@@ -33,11 +33,7 @@ Hear = Callable[[socket.socket], bytes]
 
 @pytest.fixture(scope="module", autouse=True)
 def _haproxy() -> None:
-    if not shutil.which("haproxy"):
-        pytest.skip("haproxy is not installed")
-    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
-    if "version 2.6" not in told:
-        pytest.skip(f"haproxy 2.6 is compared with, this is {told.splitlines()[0]}")
+    want_haproxy()
 
 
 def head(folder: Path) -> str:

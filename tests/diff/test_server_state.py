@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from haproxy_kit import needs_haproxy
 from risefall.errors import PeerLost
 from risefall.surfaces.client import Client
 
@@ -28,11 +28,7 @@ VALUES = {
     "check": "6", "agent": "0", "addr": "127.0.0.1", "fqdn": "-", "port": "1", "check_port": "0", "check_addr": "-",
     "agent_addr": "-", "agent_port": "0",
 }  # fmt: skip
-pytestmark = pytest.mark.skipif(
-    not shutil.which("haproxy")
-    or "version 2.6." not in subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout,
-    reason="no haproxy 2.6 is installed here",
-)
+pytestmark = needs_haproxy
 
 
 def row(server: str, backend: str = "b", **values: object) -> str:

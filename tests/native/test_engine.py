@@ -18,6 +18,7 @@ from risefall.config.haproxy.model import Expect, ExpectRule, Place
 from risefall.engine import native
 from risefall.engine.native import Change, CheckSpec, Endpoint, Engine, Event, Handle, Program
 from risefall.engine.play import OK, Act, Door, Player, Then, When, http_reply
+from risefall.errors import NativeError
 from risefall.status import Status
 
 DEADLINE_S = 20.0
@@ -295,7 +296,7 @@ def test_removed_checks_are_gone_and_their_handles_stale(engine: Engine, player:
     program = http_program()
     for _ in range(3):
         handles = [add(engine, program, port, inter_ms=1) for _ in range(64)]
-        with pytest.raises(native.NativeError, match="no room"):
+        with pytest.raises(NativeError, match="no room"):
             engine.add(program, spec(port))
         pump(engine, lambda: engine.statistics().finished >= 10)
         assert all(engine.remove(handle) for handle in handles)

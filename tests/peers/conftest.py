@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from haproxy_kit import haproxy_path
 from peers_checks import matrix_cases, own_cases, state_cases
-from peers_kit import PROMPT, Both, Case, Missing, Outcomes, Pace, Peer, compare, connections_to, haproxy_26, until
+from peers_kit import PROMPT, Both, Case, Missing, Outcomes, Pace, Peer, compare, connections_to, until
 from peers_mysql import mariadb
 from peers_nginx import certificates, nginx
 from peers_postgres import postgres
@@ -106,7 +107,7 @@ def outcomes(peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Outcomes
     play("stopped", lasting)
     play("killed", lasting, PATIENT, all_killed)
     play("gone", lasting)
-    if os.environ.get("RISEFALL_RECORD") and haproxy_26():
+    if os.environ.get("RISEFALL_RECORD") and haproxy_path():
         assert not peers.missing, peers.missing
         Table.of(found).write(TABLES)
     return Outcomes(found, peers.missing)

@@ -25,6 +25,7 @@ import msgspec
 import pytest
 
 from dialogue_kit import first_results
+from haproxy_kit import haproxy_path
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30.0
@@ -246,20 +247,11 @@ def config(cases: Sequence[Case], ports: Mapping[str, int], pki: Path, pace: Pac
     return "".join(text)
 
 
-def haproxy_26() -> str:
-    """The path of haproxy 2.6; empty where there is none."""
-    path = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if not path:
-        return ""
-    told = subprocess.run([path, "-v"], capture_output=True, text=True, check=False).stdout
-    return path if told.startswith("HAProxy version 2.6.") else ""
-
-
 def start_haproxy(path: Path) -> subprocess.Popen[bytes]:
     """haproxy in the foreground on a configuration; its output goes beside it."""
     with path.with_suffix(".haproxy").open("wb") as output:
         return subprocess.Popen(
-            [haproxy_26(), "-db", "-f", str(path)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            [haproxy_path(), "-db", "-f", str(path)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
 
 
@@ -326,7 +318,7 @@ def compare(
     Returns: what each said, by the name of the case.
     """
     path.write_text(config(cases, ports, pki, pace, path.with_suffix(".sock")))
-    theirs_runs = start_haproxy(path) if haproxy_26() else None
+    theirs_runs = start_haproxy(path) if haproxy_path() else None
     ours_runs = start_risefall(path)
     try:
         if meanwhile is not None:

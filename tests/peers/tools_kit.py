@@ -24,7 +24,8 @@ from pathlib import Path
 import msgspec
 import pyte
 
-from peers_kit import Missing, haproxy_26, program, until
+from haproxy_kit import haproxy_path
+from peers_kit import Missing, program, until
 
 CONFIG = """
 global
@@ -98,7 +99,7 @@ def api_of(name: str, folder: Path, *, up: int, down: int) -> Iterator[ServedApi
     path.write_text(CONFIG.format(folder=folder, up=up, down=down))
     api = ServedApi(name, folder / f"{name}.sock")
     words = {
-        "haproxy": [haproxy_26(), "-db", "-f", str(path)],
+        "haproxy": [haproxy_path(), "-db", "-f", str(path)],
         "risefall": [
             sys.executable, "-m", "risefall", "run", "-f", str(path), "--as", "2.6", "--log", "none",
             "--socket", str(api.path),

@@ -13,21 +13,7 @@ from risefall.cli.main import group
 from risefall.errors import ConfigError
 from risefall.sim.runs import build_estate
 from risefall.sim.scenario import Event, Fault, parse_scenario
-from sim_kit import QUIET, turns_of
-
-MINUTE_MS = 60_000
-CONFIG = """
-global
-  spread-checks 20
-defaults
-  timeout connect 700ms
-  timeout check 800ms
-backend app
-  option httpchk
-  server a 10.0.0.1:80 check inter 1s fastinter 300ms downinter 2s
-  server b 10.0.0.1:80 check inter 2s fall 2 rise 1
-  server c 10.0.0.1:80 check inter 700ms
-"""
+from sim_kit import CONFIG, MINUTE_MS, QUIET, turns_of
 
 
 def test_nothing_happens_where_nothing_befalls() -> None:

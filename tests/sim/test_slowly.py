@@ -11,9 +11,8 @@ from risefall.cli.loading import load_text
 from risefall.sim.runs import build_estate
 from risefall.sim.scenario import Event, Fault, Latency, Network, Scenario, Shape
 from risefall.sim.weather import make_weather
-from sim_kit import slowly, told, turns_of
+from sim_kit import CONFIG, MINUTE_MS, slowly, told, turns_of
 
-MINUTE_MS = 60_000
 SPAN_MS = 10 * MINUTE_MS
 
 ROUGH = Scenario(
@@ -31,18 +30,7 @@ ROUGH = Scenario(
         Event(kind=Fault.REBOOT, every=25 * MINUTE_MS),
     ),
 )
-CONFIG = """
-global
-  spread-checks 20
-defaults
-  timeout connect 700ms
-  timeout check 800ms
-backend app
-  option httpchk
-  server a 10.0.0.1:80 check inter 1s fastinter 300ms downinter 2s
-  server b 10.0.0.1:80 check inter 2s fall 2 rise 1
-  server c 10.0.0.1:80 check inter 700ms agent-check agent-port 99 agent-inter 900ms
-"""
+WITH_AGENT = f"{CONFIG.rstrip()} agent-check agent-port 99 agent-inter 900ms\n"
 
 
 def compare(text: str, dialect: str, scenario: Scenario, seed: int, span_ms: int) -> int:
@@ -59,7 +47,7 @@ def compare(text: str, dialect: str, scenario: Scenario, seed: int, span_ms: int
 
 @pytest.mark.parametrize("dialect", ["2.6", "3"])
 def test_an_hour_of_everything_at_once(dialect: str) -> None:
-    assert compare(CONFIG, dialect, ROUGH, 5, 60 * MINUTE_MS) > 200
+    assert compare(WITH_AGENT, dialect, ROUGH, 5, 60 * MINUTE_MS) > 200
 
 
 KINDS = (
@@ -149,4 +137,4 @@ def test_balancers_that_differ(seed: int) -> None:
         Event(kind=Fault.BROWNOUT, every=MINUTE_MS, lasts=10_000, slow=30.0, balancer=1),
         Event(kind=Fault.REBOOT, every=3 * MINUTE_MS, balancer=2),
     )
-    assert compare(CONFIG, "2.6", msgspec.structs.replace(ROUGH, event=alone, balancers=3), seed, SPAN_MS) > 0
+    assert compare(WITH_AGENT, "2.6", msgspec.structs.replace(ROUGH, event=alone, balancers=3), seed, SPAN_MS) > 0

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from risefall.config.haproxy.dialect import DIALECTS
-from risefall.state import commands
+from risefall.state import commands, growth
 from risefall.state.exchange import AdminWord, CheckResult, WeightKind
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.server import AGENT, DRAIN, HEALTH, MAINT, Admin, CheckState, Op, ProxyState, ServerState
@@ -96,29 +96,27 @@ class Rig:
         init = str(more.get("init_state", ""))
         self.index[name] = index = len(self.servers)
         self.servers.append(
-            ServerState(
-                name=name,
+            self._made(
+                name,
+                weight=weight,
+                op=first_op(init),
                 proxy=len(self.proxies) - 1,
                 sid=index + 1,
-                address="127.0.0.1",
-                port=80,
-                fqdn="",
-                op=first_op(init),
                 admin=Admin.FMAINT | Admin.CMAINT if disabled else Admin(0),
-                iweight=weight,
-                uweight=weight,
-                backup=bool(more.pop("backup", False)),
                 health=health_check(init, rise, fall) if check and not track else None,
                 agent=agent_check() if agent else None,
-                changed_ms=self.now_ms,
                 tracks=self.index[track] if track else -1,
-                **more,  # type: ignore[arg-type]
+                **more,
             )
         )
         if track:
             self.servers[self.index[track]].trackers += (index,)
         self.proxies[-1].count += 1
         return self
+
+    def _made(self, name: str, *, weight: int, **fields: object) -> ServerState:
+        usual = {"address": "127.0.0.1", "port": 80, "fqdn": "", "changed_ms": self.now_ms, "backup": False}
+        return ServerState(name=name, iweight=weight, uweight=weight, **(usual | fields))  # type: ignore[arg-type]
 
     def start(self) -> Rig:
         self.fleet = Fleet(self.proxies, self.servers, self.dialect, self.now_ms)
@@ -129,6 +127,49 @@ class Rig:
             if check is not None
         }
         return self
+
+    # --- servers that come and go ---------------------------------------------------------------------
+
+    def add(
+        self,
+        name: str,
+        *,
+        check: bool = True,
+        agent: bool = False,
+        track: str = "",
+        weight: int = 1,
+        backup: bool = False,
+    ) -> None:
+        """`add server` to the first proxy: in maintenance, its checks configured and not enabled."""
+        server = self._made(
+            name,
+            weight=weight,
+            op=Op.STOPPED,
+            proxy=0,
+            sid=growth.free_id(self.fleet, 0, 0),
+            admin=Admin.FMAINT,
+            backup=backup,
+            health=health_check() if check and not track else None,
+            agent=agent_check() if agent else None,
+            dynamic=True,
+            held_weight=1,
+            idle_health=0,
+        )
+        checks = [
+            (which, check) for which, check in ((HEALTH, server.health), (AGENT, server.agent)) if check is not None
+        ]
+        for _, check_state in checks:
+            check_state.enabled = False
+        tracks = growth.find_tracked(self.fleet, 0, track) if track else -1
+        self.index[name] = index = growth.add_server(self.fleet, 0, server, tracks)
+        for which, check_state in checks:
+            below = self.below[index, which] = Below(check_state, server)
+            below.weight = self.fleet.effective_weight(index)
+
+    def remove(self, name: str) -> None:
+        """`del server`. Raises: Refused."""
+        growth.remove_server(self.fleet, self.index[name])
+        del self.index[name]
 
     # --- what happens ---------------------------------------------------------------------------------
 
@@ -191,7 +232,7 @@ class Rig:
         """Counts equal a recount, C knows what it must, and no state contradicts another."""
         fleet = self.fleet
         for number, proxy in enumerate(self.proxies):
-            own = [i for i in range(proxy.first, proxy.first + proxy.count) if fleet.usable(i)]
+            own = [i for i in proxy.own if fleet.usable(i)]
             actives = [i for i in own if not self.servers[i].backup]
             backups = [i for i in own if self.servers[i].backup]
             assert (proxy.active, proxy.backup_active) == (len(actives), len(backups))
@@ -200,6 +241,8 @@ class Rig:
             counted = actives or (backups if proxy.allbackups else backups[:1])
             assert fleet.total_weight(number) == sum(map(fleet.effective_weight, counted))
         for index, server in enumerate(self.servers):
+            if server.gone:
+                continue
             assert not server.admin & MAINT or server.op is Op.STOPPED
             assert (index in fleet.starting) == (server.op is Op.STARTING)
             assert server.warmth == 16 or server.op is Op.STARTING

@@ -40,6 +40,19 @@ def test_a_new_server_counts_once_it_is_enabled() -> None:
     assert growth.add_server(made.fleet, 0, fresh(made)) == index
 
 
+def test_revisions_tell_who_came_after_a_deletion() -> None:
+    """As HAProxy 3 counts them: one more with the first that is added after any were deleted."""
+    made = rig()
+    seen = []
+    for step in "++-+--++":
+        if step == "-":
+            growth.remove_server(made.fleet, made.fleet.proxies[0].own[-1])
+        else:
+            index = growth.add_server(made.fleet, 0, fresh(made, name=f"n{len(seen)}"))
+            seen.append(made.fleet.servers[index].revision)
+    assert seen == [0, 0, 1, 2, 2]
+
+
 def test_ids() -> None:
     made = rig()
     assert growth.free_id(made.fleet, 0, 0) == 4

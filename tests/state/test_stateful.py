@@ -1,7 +1,7 @@
-"""Hands, checks, agents, names and reloads in any order, against a second model of what a server is.
+"""Hands, checks, agents, names, reloads and servers that come and go in any order, against a second model of what a server is.
 
-The model has no tables: it says in plain conditions what the specification says in prose (§1.2, §1.3, §4.5, §5, §7.2), for
-servers without slowstart. What it says of each server must be what the fleet shows after every step.
+The model has no tables: it says in plain conditions what the specification says in prose (§1.2, §1.3, §1.9, §4.5, §5, §7.2).
+What it says of each server must be what the fleet shows after every step.
 
 `RISEFALL_EXAMPLES=20000 pytest tests/state/test_stateful.py` looks longer.
 """
@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from state_kit import Below, Rig
 
 from risefall.state.carrying import all_of, carry_proxy
-from risefall.state.commands import find_address, lose_address
+from risefall.state.commands import Refused, find_address, lose_address
 from risefall.state.exchange import CheckChange
 from risefall.state.fleet import Effects
 from risefall.state.server import AGENT, HEALTH
@@ -27,6 +28,13 @@ from risefall.status import Status
 
 RISE, FALL = 2, 3
 FULL = RISE + FALL - 1
+WARM = 16
+"""Sixteenths of a weight."""
+
+
+@dataclass
+class Clock:
+    now_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,14 +48,23 @@ class Line:
     disabled: bool = False
     weight: int = 1
     backup: bool = False
+    slow_s: int = 0
 
 
 @dataclass
 class Model:
-    """One server. op: `down`, `up` or `nolb`. A counter is None without a check."""
+    """One server. op: `down`, `up` or `nolb`. A counter is None without a check.
+
+    since_ms: when it changed last. warmth: what a slowstart allows of its weight, WARM without one.
+    pinned: an added server has tracked it, so that it stays.
+    """
 
     line: Line
+    clock: Clock
     op: str = "up"
+    since_ms: int = 0
+    warmth: int = WARM
+    pinned: bool = False
     forced: bool = False
     unresolved: bool = False
     drained: bool = False
@@ -85,9 +102,21 @@ class Model:
         """Another state, unless in maintenance; trackers do the same."""
         if self.maint or self.op == op:
             return
-        self.op = op
+        self.become(op)
         for tracker in self.trackers:
             tracker.enter(op)
+
+    def become(self, op: str) -> None:
+        self.op = op
+        self.since_ms = self.clock.now_ms
+        self.warmth = 1 if op == "up" and self.line.slow_s else WARM
+
+    def grow(self) -> None:
+        """A second of a slowstart has gone by (§1.9)."""
+        if self.warmth < WARM:
+            elapsed_s = (self.clock.now_ms - self.since_ms) // 1000
+            slow_s = self.line.slow_s
+            self.warmth = (WARM * elapsed_s + slow_s) // slow_s if elapsed_s < slow_s else WARM
 
     def want(self, op: str, *, by_agent: bool = False) -> None:
         """A check that has passed wants a state."""
@@ -102,22 +131,24 @@ class Model:
         if not before and self.maint:
             if self.health is not None and (self.health_on or self.op != "down"):
                 self.health = 0
-            self.op = "down"
+            self.become("down")
             self.paused = self.paused or self.health_on
         elif before and not self.maint:
             if self.health_on:
                 self.paused = False
                 self.health = None if self.health is None else RISE
             above = self.parent.op if self.parent is not None else "up"
-            self.op = "down" if self.blocked() else above
+            self.become("down" if self.blocked() else above)
 
     def flag(self, name: str, value: bool) -> None:
         """Sets a flag of its own."""
         family = [self, *self.descendants()]
-        before = [(one, one.maint) for one in family]
+        before = [(one, one.maint, one.drain) for one in family]
         setattr(self, name, value)
-        for one, was in before:
-            one.leave_or_enter(was)
+        for one, was_maint, was_drain in before:
+            one.leave_or_enter(was_maint)
+            if one.drain != was_drain and not one.maint:
+                one.since_ms = one.clock.now_ms
 
     def descendants(self) -> list[Model]:
         return [one for tracker in self.trackers for one in (tracker, *tracker.descendants())]
@@ -192,17 +223,29 @@ class Model:
     def usable(self) -> bool:
         return self.op == "up" and self.weight > 0 and not self.maint and not self.drain
 
+    def effective_weight(self) -> int:
+        """Outside of maintenance."""
+        return -(-self.weight * self.warmth // WARM)
+
+    def may_go(self) -> bool:
+        """Whether it can be deleted (§5.5)."""
+        return self.maint and not self.trackers and not self.pinned
+
 
 LINES = (
     Line("s1", agent=True, weight=100),
-    Line("s2"),
+    Line("s2", weight=40, slow_s=3),
     Line("bk", backup=True, weight=2),
     Line("t1", check=False, track="s1"),
-    Line("t2", check=False, track="t1"),
+    Line("t2", check=False, track="t1", weight=40, slow_s=2),
     Line("un", check=False),
     Line("off", disabled=True),
 )
-names = st.sampled_from([line.name for line in LINES])
+ADDED = (
+    Line("n1", agent=True, weight=7),
+    Line("n2", check=False, backup=True, track="s2"),
+)
+names = st.sampled_from([line.name for line in LINES + ADDED])
 
 
 class Village(RuleBasedStateMachine):
@@ -212,12 +255,13 @@ class Village(RuleBasedStateMachine):
         super().__init__()
         self.lines = LINES
         self.rig = Rig("2.6")
+        self.clock = Clock()
         self.models: dict[str, Model] = {}
 
     @initialize()
     def begin(self) -> None:
         self.rig = self.build(self.lines).start()
-        self.models = {line.name: model_of(line) for line in self.lines}
+        self.models = {line.name: model_of(line, self.clock) for line in self.lines}
         self.link()
 
     def build(self, lines: tuple[Line, ...]) -> Rig:
@@ -233,6 +277,7 @@ class Village(RuleBasedStateMachine):
                 rise=RISE,
                 fall=FALL,
                 backup=line.backup,
+                slowstart_ms=line.slow_s * 1000,
             )
         return rig
 
@@ -312,9 +357,42 @@ class Village(RuleBasedStateMachine):
         self.rig._take(act(self.rig.fleet, self.rig.index[name], *told))  # type: ignore[operator]
         self.models[name].flag("unresolved", not found)
 
-    @rule(ms=st.sampled_from([100, 1500]))
+    @rule(ms=st.sampled_from([100, 1000, 1500]))
     def time_passes(self, ms: int) -> None:
         self.rig.pass_time(ms)
+        for _ in range(ms // 1000):
+            self.clock.now_ms += 1000
+            for model in self.models.values():
+                model.grow()
+        self.clock.now_ms += ms % 1000
+
+    @rule(line=st.sampled_from(ADDED))
+    def a_server_is_added(self, line: Line) -> None:
+        """In maintenance, its checks configured and not enabled."""
+        if line.name in self.models or (line.track and line.track not in self.models):
+            return
+        self.rig.add(
+            line.name, check=line.check, agent=line.agent, track=line.track, weight=line.weight, backup=line.backup
+        )
+        model = model_of(line, self.clock)
+        model.op, model.forced, model.health_on, model.agent_on = "down", True, False, False
+        self.models[line.name] = model
+        self.link()
+        if model.parent is not None:
+            model.parent.pinned = True
+
+    @rule(name=names)
+    def a_server_is_deleted(self, name: str) -> None:
+        """Also one of the file."""
+        if name not in self.models:
+            return
+        if self.models[name].may_go():
+            self.rig.remove(name)
+            del self.models[name]
+            self.link()
+        else:
+            with pytest.raises(Refused):
+                self.rig.remove(name)
 
     @precondition(lambda self: bool(self.models))
     @rule(
@@ -322,11 +400,21 @@ class Village(RuleBasedStateMachine):
         disabled=st.sets(names, max_size=2),
         gone=st.sets(st.sampled_from(["s2", "un", "bk"]), max_size=1),
         weights=st.dictionaries(names, st.sampled_from([0, 1, 7]), max_size=2),
+        slow_s=st.sampled_from([None, None, 0, 5]),
     )
-    def a_reload(self, order: list[Line], disabled: set[str], gone: set[str], weights: dict[str, int]) -> None:
-        """The file is another one: in another order, other servers `disabled`, other weights, some that were not there or go."""
+    def a_reload(
+        self, order: list[Line], disabled: set[str], gone: set[str], weights: dict[str, int], slow_s: int | None
+    ) -> None:
+        """The file is another one: in another order, other servers `disabled`, other weights and slowstarts, some that were
+        not there or go. Servers that were added are dropped, those that were deleted are back.
+        """
         lines = tuple(
-            replace(one, disabled=one.name in disabled, weight=weights.get(one.name, one.weight))
+            replace(
+                one,
+                disabled=one.name in disabled,
+                weight=weights.get(one.name, one.weight),
+                slow_s=one.slow_s if slow_s is None or not one.slow_s else slow_s,
+            )
             for one in in_order(order)
             if one.name not in gone
         )
@@ -367,13 +455,15 @@ class Village(RuleBasedStateMachine):
         """The model's own view of §1.11: the file's `disabled` counts where it changed, everything else stays."""
         old = self.models
         above = {name: model.maint for name, model in old.items()}
+        warming = {name: model.warmth for name, model in old.items()}
         self.models = {}
         for line in lines:
             was = old.get(line.name)
-            model = model_of(line)
+            model = model_of(line, self.clock)
             self.models[line.name] = model
             if was is None:
                 continue
+            model.since_ms = was.since_ms
             model.unresolved = False if was.line != line else was.unresolved
             model.drained = was.drained and not (was.line != line and was.line.weight == 0 and line.weight > 0)
             model.paused = was.paused
@@ -385,6 +475,8 @@ class Village(RuleBasedStateMachine):
         self.link()
         for model in roots_first(self.models):
             self.settle(model, old.get(model.line.name), above)
+            if model.op == "up" and model.line.slow_s:
+                model.warmth = warming.get(model.line.name, WARM)
 
     def settle(self, model: Model, was: Model | None, above: dict[str, bool]) -> None:
         if was is None:
@@ -418,16 +510,38 @@ class Village(RuleBasedStateMachine):
         }
         weights = {name: self.rig.servers[self.rig.index[name]].uweight for name in self.models}
         assert weights == {name: model.weight for name, model in self.models.items()}
+        effective = {
+            name: self.rig.fleet.effective_weight(self.rig.index[name])
+            for name, model in self.models.items()
+            if not model.maint
+        }
+        assert effective == {name: self.models[name].effective_weight() for name in effective}
         proxy = self.rig.proxies[0]
         usable = [model for model in self.models.values() if model.usable()]
         backups = sum(model.line.backup for model in usable)
         assert (proxy.active, proxy.backup_active) == (len(usable) - backups, backups)
 
 
-def model_of(line: Line) -> Model:
+def test_who_tracked_a_server_is_forgotten_by_a_reload() -> None:
+    """An added server that tracks another keeps it from being deleted for as long as there is a configuration."""
+    village = Village()
+    village.begin()
+    village.a_server_is_added(ADDED[1])
+    village.a_hand_sets_the_state("s2", "maint")
+    village.a_server_is_deleted("n2")
+    village.a_server_is_deleted("s2")
+    assert "s2" in village.models
+    village.a_reload(list(LINES), set(), set(), {}, None)
+    village.a_server_is_deleted("s2")
+    assert "s2" not in village.models
+    village.both_say_the_same()
+
+
+def model_of(line: Line, clock: Clock) -> Model:
     """A server as it starts."""
     return Model(
         line,
+        clock,
         op="down" if line.disabled else "up",
         forced=line.disabled,
         weight=line.weight,

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 import surfaces_kit
 
+from haproxy_kit import want_haproxy
+
 
 def _free_port() -> int:
     with socket.socket() as probe:
@@ -18,7 +20,6 @@ def _free_port() -> int:
 @pytest.fixture(scope="session")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The path of the runtime API of a haproxy 2.6 that runs `surfaces_kit.CONFIG`; skips where there is none."""
-    if not surfaces_kit.haproxy_version():
-        pytest.skip("no haproxy 2.6 is installed here")
+    want_haproxy()
     with surfaces_kit.haproxy(tmp_path_factory.mktemp("haproxy"), (_free_port(), _free_port())) as path:
         yield path

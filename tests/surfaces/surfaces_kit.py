@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -189,14 +188,6 @@ class FakeApi:
 
 
 # --- a real haproxy -------------------------------------------------------------------------------
-
-
-def haproxy_version() -> str:
-    """The installed 2.6, or nothing."""
-    if not shutil.which("haproxy"):
-        return ""
-    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
-    return told.split()[2] if told.startswith("HAProxy version 2.6.") else ""
 
 
 def ask(path: str, commands: bytes) -> bytes:

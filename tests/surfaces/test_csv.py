@@ -14,7 +14,9 @@ from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, HEALTH, Admin, CheckState, Op
 from risefall.status import Status, Verdict
 from risefall.surfaces.columns import AT, BASE, COLUMNS, EXTENSION
-from risefall.surfaces.csv import BadQuery, Query, leading_int, parse_query, quote, show_stat
+from risefall.surfaces.csv import show_stat
+from risefall.surfaces.query import BadQuery, Query, leading_int, parse_query
+from risefall.surfaces.shapes import quote
 
 TIMED = ("lastchg", "downtime", "check_duration", "agent_duration")
 """Columns whose value is a matter of when one looks."""
@@ -192,6 +194,15 @@ def test_a_counter_that_a_command_set_counts_at_once() -> None:
     check = CheckState(2, 3, 4, epoch=3)
     assert cell(checked(FakeApi(), check, FakeRecord(health=0, epoch=2)), "s5", "check_health") == "4"
     assert cell(checked(FakeApi(), check, FakeRecord(health=1, epoch=3)), "s5", "check_health") == "1"
+
+
+def test_a_revision_is_shown_by_todays_haproxy_alone() -> None:
+    for dialect, shown in (("2.6", None), ("3", "4")):
+        api = FakeApi(dialect)
+        api.fleet.servers[5].revision = 4
+        rows = read_rows(ours(api=api))
+        assert rows["b1", "s5"].get("srid") == shown
+        assert rows["b1", "BACKEND"].get("srid") == (shown and "")
 
 
 def test_a_slowstart_shows_its_percentage() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from surfaces_kit import ask
 
 from risefall.config.haproxy.dialect import DIALECTS
@@ -18,14 +19,19 @@ def heads(typed: str) -> list[str]:
     return [":".join(line.split(":")[:3]) for line in typed.splitlines() if line]
 
 
-def test_names_order_tags_and_types_are_haproxys(peer: str) -> None:
-    assert heads(show_info(OLD, INFO, ["typed"])) == heads(ask(peer, b"show info typed\n").decode())
+@pytest.mark.parametrize("words", ["typed", "typed float"])
+def test_names_order_tags_and_types_are_haproxys(peer: str, words: str) -> None:
+    assert heads(show_info(OLD, INFO, words.split())) == heads(ask(peer, f"show info {words}\n".encode()).decode())
     names = [line.partition(":")[0] for line in show_info(OLD, INFO).splitlines()]
     assert names == [line.partition(":")[0] for line in ask(peer, b"show info\n").decode().splitlines() if line]
 
 
-def test_json_has_haproxys_shape(peer: str) -> None:
-    theirs, mine = json.loads(ask(peer, b"show info json\n")), json.loads(show_info(OLD, INFO, ["json"]))
+@pytest.mark.parametrize("words", ["json", "json float"])
+def test_json_has_haproxys_shape(peer: str, words: str) -> None:
+    theirs, mine = (
+        json.loads(ask(peer, f"show info {words}\n".encode())),
+        json.loads(show_info(OLD, INFO, words.split())),
+    )
     for item in (*theirs, *mine):
         item["value"] = item["value"]["type"]
     assert mine == theirs
@@ -38,6 +44,16 @@ def test_values_given_and_values_known() -> None:
     assert show_info(OLD, {**INFO, "Name": "hapee-lb"}).startswith("Name: hapee-lb\n")
     assert "description: a, b" in show_info(OLD, {**INFO, "description": "a, b"})
     assert "6.Pid.1:SGP:u32:4711" in show_info(OLD, INFO, ["typed"]).splitlines()
+
+
+def test_decimals() -> None:
+    info = {**INFO, "Uptime_sec": 90061.25, "Start_time_sec": 1795871091.2527803}
+    assert {"Uptime: 1d 1h01m01s", "Uptime_sec: 90061", "Start_time_sec: 1795871091"} <= set(
+        show_info(OLD, info).splitlines()
+    )
+    exact = show_info(OLD, info, ["float"]).splitlines()
+    assert {"Uptime_sec: 90061.25", "Start_time_sec: 1795871091.25278", "ConnRate: 0", "Pid: 4711"} <= set(exact)
+    assert json.loads(show_info(OLD, info, ["json", "float"]))[8]["value"] == {"type": "flt", "value": 90061.25}
 
 
 def test_descriptions() -> None:

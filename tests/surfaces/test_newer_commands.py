@@ -101,7 +101,67 @@ def test_a_new_name_is_shown() -> None:
 def test_what_is_unknown_is_told_in_todays_words() -> None:
     close = b"Unknown command: 'sohw', but maybe one of the following ones is a better match:\n"
     assert talk(b"sohw stat\n").startswith(close)
-    assert talk(b"\n").startswith(b"Unknown command: ''. Please enter one of the following commands only:\n")
+    assert b"\n  prompt [help | n | i | p | timed ]*     : toggle" in talk(b"sohw stat\n")
+    assert b"\n  prompt                                  : toggle" in talk(b"sohw stat\n", dialect="2.6")
+
+
+UP = b"\n[1:01:01:01]> "
+"""The prompt that tells the time since the start, see `FakeApi.info`."""
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "ends"),
+    [
+        # one line, one answer, and no more
+        (b"echo a\n", b"a\n\n", True),
+        (b"\n", b"\n", True),
+        (b"echo a;\n", b"a\n\n\n", True),
+        # modes
+        (b"prompt i\necho a\n", b"\na\n\n", False),
+        (b"prompt i\necho a\nprompt n\n", b"\na\n\n\n", True),
+        (b"prompt p\necho a\n", b"\n> a\n\n> ", False),
+        (b"prompt n p\n\n", b"\n> \n> ", False),
+        # alone: n or i to p, p to n
+        (b"prompt\n", b"\n> ", False),
+        (b"prompt i\nprompt\n", b"\n\n> ", False),
+        (b"prompt\nprompt\n", b"\n> \n", True),
+        # only the last command of a line has a prompt
+        (b"prompt;echo a;echo b\n", b"\na\n\nb\n\n> ", False),
+        # the time
+        (b"prompt timed\necho a\n", UP + b"a\n" + UP, False),
+        (b"prompt timed\nprompt timed\n", UP + b"\n> ", False),
+        (b"prompt timed i\nprompt\n", b"\n" + UP, False),
+        # payloads end with what stands behind the mark
+        (b"echo a <<EOF\nx\n\nEOF\n", b"a\n\n", True),
+        (b"echo a <<\nx\n\n", b"a\n\n", True),
+        (b"echo a<<E\n", b"a<<E\n\n", True),
+        (b"echo <<E;echo b\n", b"<<E\n\nb\n\n", True),
+        (b"echo <<" + b"x" * 65 + b"\n", b"<<" + b"x" * 65 + b"\n\n", True),
+    ],
+)
+def test_how_a_session_goes_on(said: bytes, answer: bytes, ends: bool) -> None:
+    """As src/cli.c of HAProxy 3.4 has it."""
+    session = Session(FakeApi("3"), Level.ADMIN)
+    assert session.feed(said) == answer
+    assert session.closed == ends
+
+
+def test_a_payload_has_prompts_of_its_own() -> None:
+    session = Session(FakeApi("3"), Level.ADMIN)
+    told = [session.feed(line) for line in (b"prompt\n", b"echo a <<E\n", b"x\n", b"E\n")]
+    assert told == [b"\n> ", b"+ ", b"+ ", b"a\n\n> "]
+
+
+def test_prompt_tells_how() -> None:
+    assert talk(b"prompt help\n").startswith(b"Usage: prompt [help | n | i | p | timed]*\n")
+    told = talk(b"set severity-output number;prompt help;prompt sunshine\n")
+    assert told.startswith(b"\n[6]: Usage: ")
+    assert b"\n\n[3]: Usage: " in told
+
+
+def test_26_looks_at_no_word_behind_prompt() -> None:
+    for words in (b"", b" n", b" timed", b" sunshine"):
+        assert talk(b"prompt" + words + b"\necho\n", dialect="2.6").startswith(b"\n> Unknown command")
 
 
 def test_backends_of_the_runtime_are_refused_by_name() -> None:

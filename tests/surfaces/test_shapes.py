@@ -13,7 +13,8 @@ from risefall.state.fleet import Fleet
 from risefall.state.server import AGENT, HEALTH, Admin, CheckState, Op, Watch
 from risefall.status import Status, Verdict
 from risefall.surfaces import shapes as module
-from risefall.surfaces.csv import Query, show_stat
+from risefall.surfaces.csv import show_stat
+from risefall.surfaces.query import Query
 from risefall.surfaces.shapes import quote
 
 

@@ -14,21 +14,9 @@ from typing import Any
 import pytest
 
 from risefall.config.haproxy.model import LogTarget
-from risefall.surfaces.syslog import (
-    FACILITIES,
-    HEADS,
-    LEVELS,
-    Logger,
-    Nowhere,
-    Stamp,
-    StreamSink,
-    UnixSink,
-    iso_date,
-    open_sink,
-    render_line,
-    rfc3164_date,
-    split_host_port,
-)
+from risefall.surfaces import sinks
+from risefall.surfaces.sinks import Nowhere, StreamSink, UnixSink, open_sink, split_host_port
+from risefall.surfaces.syslog import FACILITIES, HEADS, LEVELS, Logger, Stamp, iso_date, render_line, rfc3164_date
 
 WALL = 1793673198.104986  # 2026-11-03 02:33:18.104986 UTC
 STAMP = Stamp(WALL, None, "haproxy", 5446)
@@ -329,7 +317,7 @@ def test_a_pipe_that_is_full_drops_whole_lines(
     """No line starts inside another, with a description of our own and, where that is refused, with poll."""
     reader, writer = pipe
     if not reopened:
-        monkeypatch.setattr(StreamSink, "_reopen", lambda self: None)
+        monkeypatch.setattr(sinks, "own_description", lambda fd: None)
     sink = StreamSink(writer)
     lines = lines_of(60, 5000)
     for line in lines:

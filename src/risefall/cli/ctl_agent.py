@@ -12,21 +12,19 @@ from typing import Any
 
 import click
 import msgspec
-from rich.table import Table
-from rich.text import Text
 
 from risefall.agent.leases import length, rows
 from risefall.agent.wire import SAID_MAX_BYTES, Ask, Do, Said, Shown, usual_agent_socket
-from risefall.cli.console import Screen
+from risefall.cli.console import open_screen
 from risefall.cli.ctl_peers import DONE, LOST, MISUSE, REFUSED, check_names, pick, socket_option, tell
 from risefall.cli.ctl_wait import Goal, Waited, look, wait_for
+from risefall.cli.fitted import fitted
 from risefall.cli.options import duration_s, json_option
 from risefall.errors import PeerLost
 from risefall.surfaces.client import TIMEOUT_S, Client
 from risefall.surfaces.peer import read_servers, read_state_rows
 
 LOOK_S = 0.2
-PIPE_COLUMNS = 200
 Function = Callable[..., Any]
 
 
@@ -375,10 +373,9 @@ def show_agent(ctx: click.Context, sockets: Sequence[str], services: Sequence[st
 
 def show_said(said: Said, *, whole: bool) -> None:
     """Tables for people."""
-    wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    screen = Screen(highlight=False, width=PIPE_COLUMNS) if wide else Screen(highlight=False)
-    screen.print(
-        table(
+    screen = open_screen()
+    screen.show(
+        fitted(
             ("service", "says", "balancers"),
             [
                 (
@@ -388,12 +385,15 @@ def show_said(said: Said, *, whole: bool) -> None:
                 )
                 for one in said.services
             ],
+            drop=("balancers",),
+            fold="says",
         )
     )
     orders = [order for one in said.services for order in one.orders]
     if orders:
         screen.print()
-        screen.print(table(("service", "order", "since", "left", "who", "why"), rows(orders, said.now_ns)))
+        heads = ("service", "order", "since", "left", "who", "why")
+        screen.show(fitted(heads, rows(orders, said.now_ns), drop=("since", "who"), fold="why"))
     signals = [
         (
             one.standing.service,
@@ -407,7 +407,7 @@ def show_said(said: Said, *, whole: bool) -> None:
     ]
     if signals:
         screen.print()
-        screen.print(table(("service", "signal", "value", "age", "text"), signals))
+        screen.show(fitted(("service", "signal", "value", "age", "text"), signals, drop=("age", "text"), fold="text"))
     if whole:
         for one in said.services:
             balancers = [
@@ -415,16 +415,6 @@ def show_said(said: Said, *, whole: bool) -> None:
             ]
             if balancers:
                 screen.print()
-                screen.print(table(("balancer", "polled", "told"), balancers))
+                screen.show(fitted(("balancer", "polled", "told"), balancers))
             screen.print()
             click.echo(one.explained)
-
-
-def table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
-    """One table."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    for row in cells:
-        made.add_row(*map(Text, row))
-    return made

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from risefall.cli.console import Screen
+from risefall.cli.console import Screen, open_screen
 from risefall.cli.ctl_agent import show_agent
 from risefall.cli.ctl_peers import (
     DONE,
@@ -30,7 +30,9 @@ from risefall.cli.ctl_peers import (
     tell,
 )
 from risefall.cli.ctl_vrrp import objects_of, pictures
+from risefall.cli.fitted import Column, Fitted
 from risefall.cli.options import duration_s, json_option
+from risefall.config.text import printable
 from risefall.errors import PeerLost
 from risefall.surfaces.client import UNKNOWN, Client
 from risefall.surfaces.peer import SHOW_ALL, Kind, Row, State, is_glob, matching_filter, read_servers, read_stat
@@ -43,7 +45,6 @@ STYLES = {
     State.DOWN: "red",
     State.UNCHECKED: "",
 }
-PIPE_COLUMNS = 200
 RIGHT = frozenset({"ms", "weight", "sessions", "total", "since", "downs", "down for", "act", "bck", "fails"})
 USEFUL_INFO = (
     "Name", "Version", "Pid", "Uptime", "Nbthread", "node", "description", "CurrConns", "CumConns", "Maxconn", "ConnRate",
@@ -84,30 +85,36 @@ def reason(row: Row) -> str:
     return ", ".join(dict.fromkeys(text for text in texts if text))
 
 
-Column = tuple[str, Callable[[Row], str]]
+class Shown(NamedTuple):
+    """A column. rank: 0 always stays, of the others the highest goes first where there is no room."""
 
-SERVERS: tuple[Column, ...] = (
-    ("server", lambda row: row.name),
-    ("status", lambda row: row.status),
-    ("since", lambda row: span(row.number("lastchg"))),
-    ("weight", lambda row: row.text("weight")),
-    ("sessions", lambda row: row.text("scur")),
-    ("check", check_word),
-    ("ms", lambda row: row.text("check_duration")),
-    ("reason", reason),
+    head: str
+    rank: int
+    read: Callable[[Row], str]
+
+
+SERVERS: tuple[Shown, ...] = (
+    Shown("server", 0, lambda row: row.name),
+    Shown("status", 0, lambda row: row.status),
+    Shown("since", 3, lambda row: span(row.number("lastchg"))),
+    Shown("weight", 4, lambda row: row.text("weight")),
+    Shown("sessions", 5, lambda row: row.text("scur")),
+    Shown("check", 1, check_word),
+    Shown("ms", 6, lambda row: row.text("check_duration")),
+    Shown("reason", 2, reason),
 )
-STAT: tuple[Column, ...] = (
-    ("name", lambda row: row.name),
-    ("status", lambda row: row.status),
-    ("since", lambda row: span(row.number("lastchg"))),
-    ("weight", lambda row: row.text("weight")),
-    ("act", lambda row: row.text("act")),
-    ("bck", lambda row: row.text("bck")),
-    ("sessions", lambda row: row.text("scur")),
-    ("total", lambda row: row.text("stot")),
-    ("fails", lambda row: row.text("chkfail")),
-    ("downs", lambda row: row.text("chkdown")),
-    ("down for", lambda row: span(row.number("downtime"))),
+STAT: tuple[Shown, ...] = (
+    Shown("name", 0, lambda row: row.name),
+    Shown("status", 0, lambda row: row.status),
+    Shown("since", 1, lambda row: span(row.number("lastchg"))),
+    Shown("weight", 3, lambda row: row.text("weight")),
+    Shown("act", 4, lambda row: row.text("act")),
+    Shown("bck", 5, lambda row: row.text("bck")),
+    Shown("sessions", 2, lambda row: row.text("scur")),
+    Shown("total", 8, lambda row: row.text("stot")),
+    Shown("fails", 7, lambda row: row.text("chkfail")),
+    Shown("downs", 6, lambda row: row.text("chkdown")),
+    Shown("down for", 9, lambda row: span(row.number("downtime"))),
 )
 
 
@@ -198,18 +205,25 @@ def filtered(rows: Sequence[Row], filters: Sequence[str], client: Client) -> tup
     return [row for row in rows if row.name in found], code
 
 
-def table_of(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+def brief(status: str) -> str:
+    """A status without the name of the server that is tracked, which may be as long as a line."""
+    word, via, _ = status.partition(" (via ")
+    return f"{word} (via ...)" if via else status
+
+
+def column_of(one: Shown, rows: Sequence[Row]) -> Column:
+    texts = [printable(one.read(row)) for row in rows]
+    if one.head != "status":
+        cells = [Text(text) for text in texts]
+        return Column(one.head, cells, rank=one.rank, right=one.head in RIGHT, folds=one.head == "reason")
+    styles = [STYLES[row.state] for row in rows]
+    whole, short = ([Text(*cell) for cell in zip(said, styles, strict=True)] for said in (texts, map(brief, texts)))
+    return Column(one.head, whole, shorter=short)
+
+
+def table_of(rows: Sequence[Row], columns: Sequence[Shown]) -> Fitted:
     """A table with the columns that have something to say."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    cells = [(name, [read(row) for row in rows]) for name, read in columns]
-    shown = [(name, texts) for name, texts in cells if any(texts) or name in ("server", "name", "status")]
-    for name, texts in shown:
-        width = max(len(name), *(len(text) for text in texts)) if name in RIGHT | {"status"} and texts else None
-        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold", min_width=width)
-    for place, row in enumerate(rows):
-        style = STYLES[row.state]
-        table.add_row(*(Text(texts[place], style=style if name == "status" else "") for name, texts in shown))
-    return table
+    return Fitted([column_of(one, rows) for one in columns])
 
 
 def view_servers(client: Client, filters: Sequence[str]) -> View:
@@ -292,12 +306,6 @@ def view(client: Client, words: Sequence[str]) -> View:
 # --- on the screen ----------------------------------------------------------------------------------------
 
 
-def _screen() -> Screen:
-    """A terminal as wide as it is; a file or a pipe has no width."""
-    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Screen(highlight=False, width=PIPE_COLUMNS) if piped else Screen(highlight=False)
-
-
 def views(clients: Sequence[Client], words: Sequence[str]) -> Iterator[tuple[Client, View]]:
     """Each peer's; one that does not answer is told in place of its table."""
     for client in clients:
@@ -320,13 +328,13 @@ def show_once(clients: Sequence[Client], words: Sequence[str], screen: Screen, *
         elif seen.objects:
             if where := label(client, clients):
                 screen.print(Text(where, style="bold"))
-            screen.print(seen.picture, soft_wrap=isinstance(seen.picture, Text))
+            screen.show(seen.picture)
     return worst
 
 
 def watch(clients: Sequence[Client], words: Sequence[str], every_s: float, until: float, *, as_json: bool) -> int:
     """Prints it again and again: in place on a terminal, one after the other elsewhere."""
-    screen = _screen()
+    screen = open_screen()
     if as_json or not screen.is_terminal:
         while True:
             worst = show_once(clients, words, screen, as_json=as_json)
@@ -393,6 +401,6 @@ def show(
         sys.exit(show_agent(ctx, sockets, words[1:], as_json=as_json))
     clients = clients_of(ctx, sockets)
     if not watching:
-        sys.exit(show_once(clients, words, _screen(), as_json=as_json))
+        sys.exit(show_once(clients, words, open_screen(), as_json=as_json))
     until = time.monotonic() + duration_s(for_) if for_ else float("inf")
     sys.exit(watch(clients, words, duration_s(every), until, as_json=as_json))

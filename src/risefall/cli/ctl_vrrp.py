@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from risefall.cli.fitted import Fitted, fitted
 from risefall.config.text import printable
 from risefall.surfaces.client import Reply
 
@@ -25,35 +25,19 @@ def objects_of(reply: Reply, names: Sequence[str]) -> list[dict[str, Any]]:
     return [one for one in found if not names or one["name"] in names]
 
 
-def pictures(found: Sequence[dict[str, Any]], span: Any) -> Group:
+def pictures(found: Sequence[dict[str, Any]], span: Callable[[int | None], str]) -> Group:
     """Tables of states and scripts, and a line about the FIFO. span: renders seconds."""
-    parts: list[Table | Text] = []
+    parts: list[Fitted | Text] = []
     states = [one for one in found if one["kind"] in STATES]
     if states:
-        table = _table("what", "keepalived says", "for", "computed", "because of", "differs")
-        for one in states:
-            age_s = None if one["real_since"] is None else int(time.time() - one["real_since"])
-            table.add_row(
-                Text(printable(f"{one['kind'].replace('_', ' ')} {one['name']}")),
-                _real(one),
-                span(age_s),
-                _state(one["computed"], one["priority"] if one["kind"] == "instance" else None),
-                Text(printable(", ".join(one["why"]))),
-                Text(one["differs"] or "", style=BAD),
-            )
-        parts.append(table)
+        heads = ("what", "keepalived says", "for", "computed", "because of", "differs")
+        rows = [_state_row(one, span) for one in states]
+        parts.append(fitted(heads, rows, drop=("for", "because of"), fold="because of"))
     scripts = [one for one in found if one["kind"] == "script"]
     if scripts:
-        table = _table("script", "state", "result", "runs", "last run", "took")
-        for one in scripts:
-            full = one["rise"] + one["fall"] - 1
-            result = f"{one['result']} of {full}, good from {one['rise']}"
-            took = f"{one['took_ms']:.0f} ms" if one["runs"] else ""
-            last = Text(printable(one["last"] or ""))
-            table.add_row(
-                Text(printable(one["name"])), _state(one["state"], None), result, str(one["runs"]), last, took
-            )
-        parts.append(table)
+        heads = ("script", "state", "result", "runs", "last run", "took")
+        rows = [_script_row(one) for one in scripts]
+        parts.append(fitted(heads, rows, drop=("took", "runs", "result", "last run"), fold="last run"))
     for one in found:
         if one["kind"] == "fifo":
             bad = f", {one['bad']} that keepalived did not write" if one["bad"] else ""
@@ -62,11 +46,28 @@ def pictures(found: Sequence[dict[str, Any]], span: Any) -> Group:
     return Group(*parts)
 
 
-def _table(*heads: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    return table
+def _state_row(one: dict[str, Any], span: Callable[[int | None], str]) -> tuple[str | Text, ...]:
+    age_s = None if one["real_since"] is None else int(time.time() - one["real_since"])
+    return (
+        printable(f"{one['kind'].replace('_', ' ')} {one['name']}"),
+        _real(one),
+        span(age_s),
+        _state(one["computed"], one["priority"] if one["kind"] == "instance" else None),
+        printable(", ".join(one["why"])),
+        Text(one["differs"] or "", style=BAD),
+    )
+
+
+def _script_row(one: dict[str, Any]) -> tuple[str | Text, ...]:
+    full = one["rise"] + one["fall"] - 1
+    return (
+        printable(one["name"]),
+        _state(one["state"], None),
+        f"{one['result']} of {full}, good from {one['rise']}",
+        str(one["runs"]),
+        printable(one["last"] or ""),
+        f"{one['took_ms']:.0f} ms" if one["runs"] else "",
+    )
 
 
 def _state(state: str | None, priority: int | None) -> Text:

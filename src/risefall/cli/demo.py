@@ -16,7 +16,8 @@ from risefall.cli.console import Screen
 from risefall.cli.loading import load_text
 from risefall.cli.options import duration_s
 from risefall.config.haproxy.plan import Loaded
-from risefall.daemon.service import Options, Service
+from risefall.daemon.options import Options
+from risefall.daemon.service import Service
 from risefall.engine.play import OK, Act, Door, Player, When, http_reply
 
 REFRESH_S = 0.25

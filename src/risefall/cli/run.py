@@ -14,7 +14,8 @@ from risefall.cli.options import config_options, duration_s, json_option
 from risefall.cli.vrrp import load as load_keepalived
 from risefall.daemon.companion import Asked, read_files
 from risefall.daemon.keeping import usual_folder
-from risefall.daemon.service import Options, Service
+from risefall.daemon.options import Options
+from risefall.daemon.service import Service
 from risefall.daemon.tracked import answering
 from risefall.surfaces.client import parse_place, usual_socket_path
 

@@ -14,6 +14,8 @@ from collections import deque
 
 import trio
 
+from risefall.surfaces.sinks import own_description
+
 LINES_MAX = 262_144
 CHUNK_BYTES = 65_536
 FLUSH_S = 0.4
@@ -37,15 +39,8 @@ class Outbox:
         if stat.S_ISSOCK(kind):
             self._socket = socket.socket(fileno=os.dup(fd))
         elif not self._plain:
-            self._reopen()
-
-    def _reopen(self) -> None:
-        """A description of our own, so that the caller's stays blocking. Refused where the pipe is another user's."""
-        try:
-            self._own = os.open(f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError:
-            return
-        self._fd = self._own
+            self._own = own_description(fd)
+            self._fd = fd if self._own is None else self._own
 
     def put(self, line: bytes) -> None:
         """Takes a line; never blocks, never raises."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
 from risefall.engine._native import ffi, lib
-from risefall.engine.native import refusal
+from risefall.engine.native import Owned, refusal
 
 LINE_MAX, TEXT_MAX, TAG_MAX = lib.RF_ANSWER_LINE_MAX, lib.RF_ANSWER_TEXT_MAX, lib.RF_ANSWER_TAG_MAX
 SERVICES_MAX, PEERS_MAX = lib.RF_ANSWER_SERVICES_MAX, lib.RF_ANSWER_PEERS_MAX
@@ -84,7 +83,7 @@ def unpacked(raw: bytes) -> Address:
     return address.ipv4_mapped or address
 
 
-class Answerer:
+class Answerer(Owned):
     """Answers until it is closed. Its thread never takes the GIL. Calls come from one thread."""
 
     def __init__(
@@ -100,26 +99,9 @@ class Answerer:
                 "linger_ms": linger_ms,
             },
         )
-        pointer = lib.rf_answerer_open(options)
-        if pointer == ffi.NULL:
-            raise refusal("answerer")
-        self._pointer = pointer
+        super().__init__(lib.rf_answerer_open(options), lib.rf_answerer_close, "answerer")
         self._answer = ffi.new("rf_answer *")
         self._told = ffi.new("rf_told[]", DRAIN_MAX)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the thread and every connection; idempotent."""
-        if self._pointer is not None:
-            lib.rf_answerer_close(self._pointer)
-            self._pointer = None
 
     def listen(self, listener: socket.socket, services: Iterable[int], fallback: int | None, *, by_text: bool) -> None:
         """Takes over a listening socket.

@@ -1,4 +1,4 @@
-"""How the C part is compiled: one extension in cffi's API mode, its declarations taken from native/risefall.h.
+"""How the C part is compiled: one extension in cffi's API mode, its declarations taken from native/risefall.h and its parts.
 
 Run by setuptools (`cffi_modules` in setup.py), never imported by the program. A missing PCRE2 header is told and the
 build goes on without regular expressions: `rf_features()` then says so, and a configuration that needs them is refused.
@@ -17,6 +17,7 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[3]
 NATIVE = ROOT / "native"
+PART = re.compile(r'#include "(api/[^"]+)"')
 MARKED = re.compile(r"/\* cffi: begin[^\n]*\n(.*?)/\* cffi: end \*/", re.DOTALL)
 HEADERS = ("risefall.h", "answer.h", "facts.h")
 NOT_IN_MODULE = "track"  # a program of its own
@@ -24,8 +25,9 @@ WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
 
 
 def declarations() -> str:
-    """The parts of the public headers that cffi is to know."""
-    return "\n".join(part for name in HEADERS for part in MARKED.findall((NATIVE / name).read_text()))
+    """What of the public headers cffi is to know, in their order; those of risefall.h are its parts."""
+    parts = PART.findall((NATIVE / "risefall.h").read_text())
+    return "\n".join(part for name in (*parts, *HEADERS) for part in MARKED.findall((NATIVE / name).read_text()))
 
 
 def has_header(header: str) -> bool:
@@ -61,7 +63,7 @@ def build() -> FFI:
         "".join(f'#include "{name}"\n' for name in HEADERS),
         sources=[os.path.relpath(path, ROOT) for path in sources],
         include_dirs=[os.path.relpath(NATIVE, ROOT)],
-        depends=[os.path.relpath(path, ROOT) for path in NATIVE.glob("*.h")],
+        depends=[os.path.relpath(path, ROOT) for path in NATIVE.rglob("*.h")],
         libraries=libraries,
         define_macros=macros,
         extra_compile_args=flags,

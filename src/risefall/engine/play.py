@@ -12,13 +12,13 @@ import resource
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
-from types import TracebackType
 from typing import Any, NewType
 
 import msgspec
 
 from risefall.engine._native import ffi, lib
-from risefall.errors import NativeError, RisefallError
+from risefall.engine.native import Owned, refusal
+from risefall.errors import RisefallError
 
 Listener = NewType("Listener", int)
 ALL = Listener(0xFFFFFFFF)
@@ -123,12 +123,6 @@ SILENT = Act(when=When.NEVER)
 OK = Act(http_reply(200, "OK"))
 
 
-def _refused(call: str) -> NativeError:
-    """The error behind a negative result of <call>."""
-    text = ffi.string(lib.rf_last_error()).decode()
-    return NativeError(call, f"errno {lib.rf_last_errno()}", text)
-
-
 def _address(host: str, port: int) -> Any:
     """An rf_address of `127.0.0.1`, `::1`, `/a/path` or `abns@name`."""
     address = ffi.new("rf_address *")
@@ -146,36 +140,23 @@ def _address(host: str, port: int) -> Any:
     return address
 
 
-class Player:
+class Player(Owned):
     """The thread that plays. Close it, or use it with `with`; its methods may be called from any thread.
 
     Raises: NativeError where the kernel or a bound of the player refuses; RisefallError on an impossible address.
     """
 
     def __init__(self, *, listeners: int = 1024, connections: int = 16384, cpu: int = -1) -> None:
+        super().__init__(lib.rf_play_open(listeners, connections, cpu), lib.rf_play_close, "rf_play_open")
         self._ports: dict[int, int] = {}
-        self._play = lib.rf_play_open(listeners, connections, cpu)
-        if self._play == ffi.NULL:
-            raise _refused("rf_play_open")
-
-    def __enter__(self) -> Player:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Resets every connection and ends the thread. May be called again."""
-        lib.rf_play_close(self._play)
-        self._play = ffi.NULL
 
     def listen(
         self, host: str = "127.0.0.1", port: int = 0, *acts: Act, repeat_from: int | None = None, backlog: int = 4096
     ) -> tuple[Listener, int]:
         """Listens at an address, path or `abns@name`; silent until it has a script. Returns: the listener, its port."""
         listener, got = ffi.new("uint32_t *"), ffi.new("uint16_t *")
-        if lib.rf_play_listen(self._play, _address(host, port), backlog, listener, got) != lib.RF_OK:
-            raise _refused("rf_play_listen")
+        if lib.rf_play_listen(self._pointer, _address(host, port), backlog, listener, got) != lib.RF_OK:
+            raise refusal("rf_play_listen")
         made = Listener(listener[0])
         self._ports[made] = int(got[0])
         if acts:
@@ -202,32 +183,32 @@ class Player:
             at += len(act.reply)
         starts = [at for at in range(len(acts)) if at == 0 or acts[at - 1].then is not Then.NEXT]
         start = starts[-1] if repeat_from is None else repeat_from
-        if lib.rf_play_script(self._play, listener, array, len(acts), start, blob, len(blob)) != lib.RF_OK:
-            raise _refused("rf_play_script")
+        if lib.rf_play_script(self._pointer, listener, array, len(acts), start, blob, len(blob)) != lib.RF_OK:
+            raise refusal("rf_play_script")
 
     def door(self, listener: Listener, door: Door) -> None:
         """Opens, shuts or blocks a listener. Its port stays its own; connections under way go on."""
-        if lib.rf_play_door(self._play, listener, door) != lib.RF_OK:
-            raise _refused("rf_play_door")
+        if lib.rf_play_door(self._pointer, listener, door) != lib.RF_OK:
+            raise refusal("rf_play_door")
 
     def latency(self, listener: Listener, delays_us: Sequence[int], *, seed: int = 1) -> None:
         """Each answer waits one of these besides its act's delay, with equal chance. None of them: no wait."""
-        if lib.rf_play_latency(self._play, listener, list(delays_us), len(delays_us), seed) != lib.RF_OK:
-            raise _refused("rf_play_latency")
+        if lib.rf_play_latency(self._pointer, listener, list(delays_us), len(delays_us), seed) != lib.RF_OK:
+            raise refusal("rf_play_latency")
 
     def capacity(self, listener: Listener, service_us: int, *, drop_pct: int = 0) -> None:
         """Answers come one after another, service_us each (0: no limit); each that waits makes the next slower."""
-        if lib.rf_play_capacity(self._play, listener, service_us, drop_pct) != lib.RF_OK:
-            raise _refused("rf_play_capacity")
+        if lib.rf_play_capacity(self._pointer, listener, service_us, drop_pct) != lib.RF_OK:
+            raise refusal("rf_play_capacity")
 
     def notes(self) -> tuple[list[Note], int]:
         """What was seen since the last call (the first call begins the recording), and how much was lost in all."""
         room, lost = ffi.new("rf_play_note[]", NOTES_BATCH), ffi.new("uint64_t *")
         found: list[Note] = []
         while True:
-            length = lib.rf_play_notes(self._play, room, len(room), lost)
+            length = lib.rf_play_notes(self._pointer, room, len(room), lost)
             if length < 0:
-                raise _refused("rf_play_notes")
+                raise refusal("rf_play_notes")
             found += [Note(one.at_ns, one.took_ns, one.listener, Seen(one.what)) for one in room[0:length]]
             if length < len(room):
                 return found, int(lost[0])
@@ -235,25 +216,25 @@ class Player:
     def counts(self, listener: Listener = ALL) -> Tally:
         """Counts of one listener, or of all together."""
         tally = ffi.new("rf_play_tally *")
-        if lib.rf_play_counts(self._play, listener, tally) != lib.RF_OK:
-            raise _refused("rf_play_counts")
+        if lib.rf_play_counts(self._pointer, listener, tally) != lib.RF_OK:
+            raise refusal("rf_play_counts")
         return Tally(*(int(getattr(tally, name)) for name in Tally.__struct_fields__))
 
     def request(self, listener: Listener, back: int = 0) -> bytes | None:
         """Bytes of a whole request: the last one, or one up to 7 back; None when it never came."""
         room = ffi.new("uint8_t[]", lib.RF_PLAY_REQUEST_MAX)
-        length = lib.rf_play_request(self._play, listener, back, room, len(room))
+        length = lib.rf_play_request(self._pointer, listener, back, room, len(room))
         return bytes(ffi.buffer(room, length)) if length >= 0 else None
 
     def times_ns(self, listener: Listener) -> list[int]:
         """When the last connections were accepted (monotonic ns), oldest first, at most 64."""
         room = ffi.new("uint64_t[]", lib.RF_PLAY_TIMES)
-        return [int(at) for at in room[0 : lib.rf_play_times(self._play, listener, room, len(room))]]
+        return [int(at) for at in room[0 : lib.rf_play_times(self._pointer, listener, room, len(room))]]
 
     def busy(self) -> Busy:
         """How busy the thread was since this was last asked."""
         cpu, wall = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        lib.rf_play_busy(self._play, cpu, wall)
+        lib.rf_play_busy(self._pointer, cpu, wall)
         return Busy(int(cpu[0]), int(wall[0]))
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
 from risefall.engine._native import ffi, lib
-from risefall.engine.native import refusal
+from risefall.engine.native import Owned, refusal
 from risefall.status import Status, Verdict
 
 EVENTS_MAX = 8192
@@ -138,7 +137,7 @@ def counter_pace(health: int, rise: int, fall: int, inter_ms: int, fastinter_ms:
     return int(lib.rf_counter_pace(health, rise, fall, inter_ms, fastinter_ms, downinter_ms))
 
 
-class Simulation:
+class Simulation(Owned):
     """Servers, probers and their checks. Build it, then run it forward; one thread."""
 
     def __init__(self, *, checks: int, servers: int, probers: int, classes: int, latencies: int, seed: int) -> None:
@@ -151,25 +150,8 @@ class Simulation:
             "latencies_max": latencies,
             "seed": seed & NEVER,
         }
-        pointer = lib.rf_sim_open(ffi.new("rf_sim_options *", options))
-        if pointer == ffi.NULL:
-            raise refusal("simulation")
-        self._pointer = pointer
+        super().__init__(lib.rf_sim_open(ffi.new("rf_sim_options *", options)), lib.rf_sim_close, "simulation")
         self._events = ffi.new("rf_sim_event[]", EVENTS_MAX)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Idempotent."""
-        if self._pointer is not None:
-            lib.rf_sim_close(self._pointer)
-            self._pointer = None
 
     def add_latency(self, latency: Latency) -> int:
         """Its number. Raises NativeError."""

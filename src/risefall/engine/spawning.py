@@ -10,13 +10,11 @@ import os
 import select
 import signal
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import trio
 
 from risefall.engine._native import ffi, lib
-from risefall.engine.native import refusal
+from risefall.engine.native import Closing, refusal
 
 CHILDREN_MAX = 256
 AS_THEY_ARE = 2**32 - 1
@@ -86,7 +84,7 @@ class Child:
         self.alone = alone
 
 
-class Children:
+class Children(Closing):
     """All processes that one owner has started. `close` kills what is left, and reaps it."""
 
     def __init__(self, most: int = CHILDREN_MAX) -> None:
@@ -94,14 +92,6 @@ class Children:
         self._epoll = select.epoll()
         self._running: dict[int, Child] = {}
         self._status = ffi.new("int32_t *")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return len(self._running)

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-from risefall.engine.native import Change, CheckSpec, Engine, Event, Handle, Process, Program, Record, Statistics
+from risefall.engine.native import (
+    Change,
+    CheckSpec,
+    Closing,
+    Engine,
+    Event,
+    Handle,
+    Process,
+    Program,
+    Record,
+    Statistics,
+)
 
 SPARE_DESCRIPTORS = 64
 SLOTS_MAX = 16_384
@@ -31,7 +42,7 @@ class CheckId(msgspec.Struct, frozen=True, gc=False):
     handle: Handle
 
 
-class Workers:
+class Workers(Closing):
     """`count` engines. Not started until `start`; close it, or use it with `with`."""
 
     def __init__(
@@ -53,12 +64,6 @@ class Workers:
             for _ in range(count)
         ]
         self._next = 0
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends every thread and socket; idempotent."""

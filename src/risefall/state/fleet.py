@@ -34,7 +34,8 @@ WEIGHT_MAX = 256
 class Fleet:
     """Proxies and servers, in configuration order. `starting`: servers whose slowstart wants `warm`, about once a second.
 
-    vacant: places of servers that are gone, for others to come. limits: those of the process that commands have set, by
+    vacant: places of servers that are gone, for others to come. revisions: twice what the next server's revision is, and one
+    more while servers have gone since the last one came. limits: those of the process that commands have set, by
     their names in `show info`; there is no traffic that they would hold back.
     """
 
@@ -44,6 +45,7 @@ class Fleet:
         self.dialect = dialect
         self.starting: set[int] = set()
         self.vacant: list[int] = []
+        self.revisions = 0
         self.limits: dict[str, int] = {}
         for proxy in proxies:
             proxy.active = proxy.backup_active = proxy.active_weight = proxy.backup_weight = 0

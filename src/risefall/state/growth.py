@@ -111,6 +111,8 @@ def add_server(fleet: Fleet, place: int, server: ServerState, tracks: int = -1) 
         tracked = fleet.servers[tracks]
         tracked.trackers = (*tracked.trackers, index)
         tracked.needed = True
+    fleet.revisions += fleet.revisions % 2
+    server.revision = fleet.revisions // 2
     proxy = fleet.proxies[place]
     proxy.members = [*proxy.own, index]
     fleet.settle_added(index)
@@ -130,6 +132,7 @@ def refuse_removal(server: ServerState) -> None:
 def remove_server(fleet: Fleet, index: int) -> None:
     """Takes a server out; it must be in maintenance. Raises: Refused."""
     refuse_removal(fleet.servers[index])
+    fleet.revisions |= 1
     withdraw(fleet, index)
 
 

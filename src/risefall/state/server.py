@@ -132,6 +132,7 @@ class ServerState(msgspec.Struct):
     held_weight: the effective weight of before, where it was changed in maintenance: 2.6 shows it until that ends; else -1.
     srv_record: the name of the SRV records that give it name, port and weight; "" for none.
     moved: what commands have changed of what the file says.
+    revision: tells an added server from those that were deleted before it came; HAProxy 3's `srid`.
     warmth: how far a slowstart is, in sixteenths of the weight; 16 when there is none (spec §1.9).
     """
 
@@ -175,6 +176,7 @@ class ServerState(msgspec.Struct):
     idle_health: int = 2
     warmth: int = 16
     held_weight: int = -1
+    revision: int = 0
     srv_record: str = ""
     moved: Moved = Moved(0)
 

@@ -51,7 +51,7 @@ def succeed(
         new, was = servers[index], old.servers[before]
         stopped[index] = was.op is Op.STOPPED
         if is_same(before, index):
-            was.proxy, was.tracks, was.trackers = new.proxy, new.tracks, new.trackers
+            was.proxy, was.tracks, was.trackers, was.needed = new.proxy, new.tracks, new.trackers, new.needed
             servers[index] = was
             same += 1
             if fit(was, proxies[new.proxy]):

@@ -162,7 +162,7 @@ agg_check_status        MGP u32 B   | unused here
 """)
 
 EXTENSION = _table("""
-srid                    MCP u32 S   | revision of the server's id
+srid                    MCP u32 -   | revision of the server's id
 sess_other              MCP u64 F   | sessions other than HTTP
 h1sess                  MCP u64 F   | HTTP/1 sessions
 h2sess                  MCP u64 F   | HTTP/2 sessions
@@ -184,8 +184,8 @@ SEPARATOR = Column("-", "", "-", "-", "")
 COLUMNS = {False: (*BASE, SEPARATOR), True: (*BASE, *EXTENSION, SEPARATOR)}
 """By `dialect.csv_extended`."""
 
-AT = {column.name: position for position, column in enumerate(BASE)}
-"""Position of a column of our own; the same in both dialects, whose readers go by name all the same."""
+AT = {column.name: position for position, column in enumerate((*BASE, *EXTENSION))}
+"""Position of a column; those of 2.6 are the same in both dialects, whose readers go by name all the same."""
 
 ORIGINS = {"M": "Metric", "S": "Status", "K": "Key", "C": "Config", "P": "Product"}
 NATURES = {
@@ -200,9 +200,11 @@ def tag_words(tag: str) -> dict[str, str]:
     return {"origin": ORIGINS[tag[0]], "nature": NATURES[tag[1]], "scope": SCOPES[tag[2]]}
 
 
-def json_value(kind: str, value: str) -> str | int | None:
+def json_value(kind: str, value: str) -> str | int | float | None:
     """A value as JSON has it; None for a number that JSON's readers would round, which is left out."""
     if kind == "str":
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if kind == "flt" and "." in value:
+        return float(value)
     number = int(value)
     return number if number <= JSON_INT_MAX else None

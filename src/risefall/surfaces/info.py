@@ -15,7 +15,7 @@ import msgspec
 from risefall.config.haproxy.dialect import Dialect
 from risefall.surfaces.columns import Format, json_value, tag_words
 
-Value = str | int
+Value = str | int | float
 
 RELEASED = "2026/11/24"
 """The day of this version; clients such as hatop want one."""
@@ -119,13 +119,20 @@ EXTENSION = _facts("""
 73 MCP u32 0 | MaxconnReached | times that the limit of connections was reached
 74 MDP u32 0 | BootTime_ms | duration of the start, in ms
 75 MGP u32 0 | Niced_tasks | tasks with a nice value
-76 MGP u32 0 | CurrStreams | streams now
-77 MCP u64 0 | CumStreams | streams in total
-78 MCP u32 0 | BlockedTrafficWarnings | warnings of blocked traffic
+76 MGP u64 0 | CurrStreams | streams now
+77 MGP u64 0 | CumStreams | streams in total
+78 MGP u32 0 | BlockedTrafficWarnings | warnings of blocked traffic
 79 MCP u64 0 | PatternsAdded | patterns added
 80 MCP u64 0 | PatternsFreed | patterns freed
 81 CGS u32 1 | NbThreadGroups | groups of threads
 """)
+
+RATES = frozenset({
+    "ConnRate", "SessRate", "SslRate", "SslFrontendKeyRate", "SslFrontendSessionReuse_pct", "SslBackendKeyRate",
+    "CompressBpsIn", "CompressBpsOut",
+})  # fmt: skip
+EXACT = RATES | {"Uptime_sec", "Start_time_sec"}
+"""What `float` tells with decimals; of rates it also says that they are some."""
 
 RENAMED = {"TotalSplicdedBytesOut": "TotalSplicedBytesOut"}
 """Spelt rightly since."""
@@ -138,15 +145,23 @@ def render_uptime(seconds: int) -> str:
     return f"{hours // 24}d {hours % 24}h{minute:02d}m{second:02d}s"
 
 
-def _shown(dialect: Dialect, info: Mapping[str, Value]) -> Iterator[tuple[Fact, str, str]]:
-    """Each fact with its name and value."""
+def trimmed(value: float) -> str:
+    """As HAProxy writes one: at most six decimals, no zeros at the end."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _shown(dialect: Dialect, info: Mapping[str, Value], *, exact: bool) -> Iterator[tuple[Fact, str, str]]:
+    """Each fact with its name and value. exact: with decimals, where there are any."""
     values = {"Uptime": render_uptime(int(info.get("Uptime_sec", 0))), "Release_date": RELEASED, **info}
     values.setdefault("Build info", values.get("Version", ""))
     for fact in (*BASE, *EXTENSION) if dialect.csv_extended else BASE:
         name = RENAMED.get(fact.name, fact.name) if dialect.csv_extended else fact.name
-        value = str(values.get(name, fact.default))
-        if value:
-            yield fact, name, value
+        value = values.get(name, fact.default)
+        if exact and name in EXACT:
+            tag = "MRP" if name in RATES else fact.tag
+            yield msgspec.structs.replace(fact, kind="flt", tag=tag), name, trimmed(float(value or 0))
+        elif value != "":
+            yield fact, name, str(int(value) if isinstance(value, float) else value)
 
 
 def show_info(dialect: Dialect, info: Mapping[str, Value], words: Sequence[str] = ()) -> str:
@@ -154,13 +169,13 @@ def show_info(dialect: Dialect, info: Mapping[str, Value], words: Sequence[str] 
 
     Args:
         info: values by HAProxy's name; `Version` and `Pid` at least, the rest as far as it is known.
-        words: `typed`, `json`, `desc`; others are passed over, as HAProxy does.
+        words: `typed`, `json`, `desc`, `float`; others are passed over, as HAProxy does.
     """
     form = Format.CSV
     for word in words:
         form = {"typed": Format.TYPED, "json": Format.JSON}.get(word, form)
     described = "desc" in words
-    facts = _shown(dialect, info)
+    facts = _shown(dialect, info, exact="float" in words)
     match form:
         case Format.CSV:
             return "".join(f"{name}: {value}{_told(fact, described)}\n" for fact, name, value in facts)

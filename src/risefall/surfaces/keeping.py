@@ -10,7 +10,7 @@ import re
 from risefall.state import upkeep
 from risefall.state.commands import Refused
 from risefall.surfaces.calls import Api, Call, Handler, Level, Reply, Severity, command, refuse, refused, says
-from risefall.surfaces.csv import leading_int
+from risefall.surfaces.query import leading_int
 
 RATES = {
     "connections": "ConnRateLimit", "sessions": "SessRateLimit", "ssl-sessions": "SslRateLimit",

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 from risefall.state.fleet import Fleet
 from risefall.surfaces.calls import Api, Call, Level, Reply, command, refuse, says
-from risefall.surfaces.csv import BadQuery, parse_query, stat_pieces
+from risefall.surfaces.csv import stat_pieces
 from risefall.surfaces.info import show_info
+from risefall.surfaces.query import BadQuery, parse_query
 from risefall.surfaces.resolvers import NoResolvers, show_resolver_stat, show_resolvers
 from risefall.surfaces.schema import show_schema
 from risefall.surfaces.servers_state import NoBackend, conn_pieces, state_pieces
@@ -139,7 +140,7 @@ LOOKS = (
     command("show cli sockets", "", "list the sockets of this API", _show_cli_sockets),
     command("show env", "[<name>]", "dump the environment of the process", _show_env, Level.OPERATOR),
     command("show errors", "[<px>]", "nothing: there is no traffic", _show_errors, Level.OPERATOR),
-    command("show info", "[desc|json|typed]*", "report facts about the process", _show_info),
+    command("show info", "[desc|json|typed|float]*", "report facts about the process", _show_info),
     command("show map", "[<map>]", "nothing: there are no maps", _show_map),
     command("show peers", "[<section>]", "nothing: there are no peers", _show_peers),
     command("show resolvers", "[<id>]", "report what name servers were asked", _show_resolvers),

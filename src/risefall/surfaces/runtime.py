@@ -1,10 +1,11 @@
 """The runtime API's protocol: bytes of a client in, bytes of the answer out. No socket, no clock.
 
 Commands are split at line feeds and semicolons, words at blanks; a backslash takes the next character as it is and goes
-away. Each reply is followed by a line feed, or in prompt mode by a line feed and `> `. Without a prompt the session ends
-once every line that has come is answered, which lets a client send several in one go. A command whose line ends in `<<`
-takes the lines after it, up to an empty one, as its payload.
-Source: spec/haproxy-checks.md §7.1, trap 49; compared with 2.6.12 over a socket.
+away. Each reply is followed by a line feed, or in prompt mode by a line feed and `> `. Without `prompt` the session ends
+once every line that has come is answered, which lets a client send several in one go (HAProxy 3 looks at the first alone).
+A command whose line ends in `<<` takes the lines after it, up to an empty one, as its payload; in HAProxy 3 up to one that
+is what stands behind `<<`.
+Source: spec/haproxy-checks.md §7.1, trap 49; compared with 2.6.12 over a socket; src/cli.c of HAProxy 3.4.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from collections.abc import Iterator, Sequence
 from risefall.surfaces.calls import Api, Call, Command, Later, Level, Reply, Severity, refuse, says
 from risefall.surfaces.foreign import FOREIGN, FOREIGN_3
 from risefall.surfaces.handlers import COMMANDS, COMMANDS_3
-from risefall.surfaces.usage import ALL, ALL_3, CLOSE, CLOSE_3, HELP, Usage, closest, render_usage
+from risefall.surfaces.prompting import PAYLOAD_PROMPT, Prompt
+from risefall.surfaces.usage import ALL, ALWAYS, ALWAYS_3, CLOSE, CLOSE_3, HELP, Usage, closest, render_usage
 
 LINE_MAX = 16_384
 """Longest line or payload, in bytes; HAProxy's buffer."""
 
 WORDS_MAX = 64
 PAYLOAD_MARK = b"<<"
+PATTERN_MAX = 64
+"""Longest text behind the mark that ends a payload, in HAProxy 3.4; with a longer one it is no mark."""
 BACKSLASH, SEMICOLON = b"\\;"
 
 SEVERITY_WORDS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
@@ -110,15 +114,17 @@ class Session:
         self.level = level
         self._api = api
         self._pending = b""
-        self._prompt = False
         self._severity = severity
         newer = self._newer = api.fleet.dialect.newer_commands
+        self._prompt = Prompt(newer=newer)
         self._commands: tuple[Command, ...] = COMMANDS_3 if newer else COMMANDS
         self._usages = USAGES_3 if newer else USAGES
         self._modes: set[str] = set()
         self.timeout_s: float | None = None
         """How long the client may be silent, where it has said so itself."""
-        self._command: bytes | None = None
+        self._command: Sequence[str] | None = None
+        """One whose payload is still to come."""
+        self._pattern = b""
         self._payload = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -141,7 +147,7 @@ class Session:
             yield from self._line(line.removesuffix(b"\r"))
             if self.closed:
                 return
-            if not self._prompt and self._command is None and number == len(lines) - 1 and not self._pending:
+            if not self._prompt.goes_on and self._command is None and number == len(lines) - 1 and not self._pending:
                 self.closed = True
         if len(self._pending) > LINE_MAX:
             yield self._too_long()
@@ -160,28 +166,45 @@ class Session:
                 yield from self._payload_line(rest)
                 return
             command, rest = cut_command(rest)
-            if command.endswith(PAYLOAD_MARK):
-                self._command = command
+            marked = self._cut_mark(command, last=rest is None)
+            if marked is not None:
+                self._command, self._pattern = marked
                 yield self._more()
             else:
-                yield from self._run(split_words(command), b"")
+                yield from self._run(split_words(command), b"", last=rest is None)
+
+    def _cut_mark(self, command: bytes, *, last: bool) -> tuple[Sequence[str], bytes] | None:
+        """The words of a command whose payload is to come, and the line that will end it; None for any other.
+
+        last: nothing stands behind it in its line.
+        """
+        if not self._newer:
+            if not command.endswith(PAYLOAD_MARK):
+                return None
+            words = split_words(command)
+            # A mark that is no word of its own stays part of the last word.
+            return words[:-1] if words[-1] == "<<" else words, b""
+        start = max(command.rfind(b" "), command.rfind(b"\t")) + 1
+        word = command[start:]
+        if not last or not word.startswith(PAYLOAD_MARK) or len(word) - len(PAYLOAD_MARK) > PATTERN_MAX:
+            return None
+        return split_words(command[:start]), word.removeprefix(PAYLOAD_MARK)
 
     def _payload_line(self, line: bytes) -> Iterator[bytes | Later]:
         assert self._command is not None
-        if line:
+        if line != self._pattern:
             self._payload += line + b"\n"
             yield self._too_long() if len(self._payload) > LINE_MAX else self._more()
             return
-        words, payload = split_words(self._command), self._payload
+        words, payload = self._command, self._payload
         self._command, self._payload = None, b""
-        # A mark that is no word of its own stays part of the last word.
-        yield from self._run(words[:-1] if words[-1] == "<<" else words, payload)
+        yield from self._run(words, payload, last=True)
 
     def _more(self) -> bytes:
         """What follows a line of a payload: only a prompt, and only where there are prompts."""
-        return b"+ " if self._prompt else b""
+        return PAYLOAD_PROMPT if self._prompt.shown else b""
 
-    def _run(self, words: Sequence[str], payload: bytes) -> Iterator[bytes | Later]:
+    def _run(self, words: Sequence[str], payload: bytes, *, last: bool) -> Iterator[bytes | Later]:
         reply = self._answer(words, payload)
         if self.closed:
             return
@@ -190,7 +213,10 @@ class Session:
             yield reply.later
         for piece in reply.pieces or ():
             yield _bytes_of(piece)
-        yield b"\n> " if self._prompt else b"\n"
+        yield self._prompt.behind(self._uptime_s, last=last)
+
+    def _uptime_s(self) -> int:
+        return int(self._api.info().get("Uptime_sec", 0))
 
     def _message(self, text: str, severity: Severity | None) -> bytes:
         if text and severity is not None and self._severity != "none":
@@ -201,15 +227,14 @@ class Session:
     def _answer(self, words: Sequence[str], payload: bytes) -> Reply:
         match list(words):
             case []:
-                return Reply(render_usage(ALL_3 if self._newer else ALL, self._usages), Severity.INFO)
+                return Reply() if self._newer else Reply(self._listed(ALL, self._usages), Severity.INFO)
             case ["quit", *_]:
                 self.closed = True
                 return Reply()
-            case ["prompt", *_]:
-                self._prompt = not self._prompt
-                return Reply()
+            case ["prompt", *rest]:
+                return self._prompt.change(rest)
             case ["help", *typed]:
-                return Reply(render_usage(HELP, closest(typed, self._usages)), Severity.INFO)
+                return Reply(self._listed(HELP, closest(typed, self._usages)), Severity.INFO)
             case ["user" | "operator" as name, *_]:
                 return self._lower(Level[name.upper()])
             case ["show", "cli", "level", *_]:
@@ -227,7 +252,10 @@ class Session:
                     return refuse("Permission denied")
                 return command.run(self._api, Call(tuple(words[len(called) :]), self.level, payload))
         title = CLOSE_3.format(word=words[0]) if self._newer else CLOSE
-        return Reply(render_usage(title, closest(words, self._usages)), Severity.INFO)
+        return Reply(self._listed(title, closest(words, self._usages)), Severity.INFO)
+
+    def _listed(self, title: str, usages: Sequence[Usage]) -> str:
+        return render_usage(title, (*usages, *(ALWAYS_3 if self._newer else ALWAYS)))
 
     def _lower(self, level: Level) -> Reply:
         if level > self.level:

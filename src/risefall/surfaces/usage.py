@@ -13,9 +13,8 @@ import msgspec
 
 ALL = "Unknown command. Please enter one of the following commands only:"
 CLOSE = "Unknown command, but maybe one of the following ones is a better match:"
-ALL_3 = "Unknown command: ''. Please enter one of the following commands only:"
 CLOSE_3 = "Unknown command: '{word}', but maybe one of the following ones is a better match:"
-"""The same two in HAProxy 3."""
+"""The same in HAProxy 3, which answers an empty line with nothing."""
 
 HELP = "The following commands are valid at this level:"
 
@@ -35,17 +34,21 @@ class Usage(msgspec.Struct, frozen=True):
     text: str
 
 
-ALWAYS = (
-    Usage(("help",), "help [<command>]", "list matching or all commands"),
-    Usage(("prompt",), "prompt", "toggle interactive mode with prompt"),
-    Usage(("quit",), "quit", "disconnect"),
-)
-"""At the end of every list."""
+def _always(prompt: str) -> tuple[Usage, ...]:
+    return (
+        Usage(("help",), "help [<command>]", "list matching or all commands"),
+        Usage(("prompt",), prompt, "toggle interactive mode with prompt"),
+        Usage(("quit",), "quit", "disconnect"),
+    )
+
+
+ALWAYS, ALWAYS_3 = _always("prompt"), _always("prompt [help | n | i | p | timed ]*")
+"""At the end of every list, in 2.6 and in HAProxy 3."""
 
 
 def render_usage(title: str, usages: Sequence[Usage]) -> str:
     """A title and a line a command, ended each."""
-    return f"{title}\n" + "".join(f"  {usage.shown:<40}: {usage.text}\n" for usage in (*usages, *ALWAYS))
+    return f"{title}\n" + "".join(f"  {usage.shown:<40}: {usage.text}\n" for usage in usages)
 
 
 def closest(typed: Sequence[str], usages: Sequence[Usage]) -> list[Usage]:

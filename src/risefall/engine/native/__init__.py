@@ -1,0 +1,98 @@
+"""The compiled module's face: programs, probes, the engine. Python owns, C computes.
+
+Each pointer lives in one class with `close()` and `with`. cffi releases the GIL around every call. One thread commands
+and drains; the engine's own thread steps. Source: native/risefall.h.
+"""
+
+from risefall.engine.native.calls import (
+    ABI,
+    FAMILY,
+    Endpoint,
+    Foreign,
+    digest,
+    fill_address,
+    foreign,
+    has_regex,
+    now_ns,
+    read_address,
+    refusal,
+    socket_within,
+    use_tls,
+)
+from risefall.engine.native.checks import CheckSpec, Process, Program, Transport, fill_check
+from risefall.engine.native.engine import DIRTY_MAX, DRAIN_MAX, Engine
+from risefall.engine.native.owned import Closing, Owned
+from risefall.engine.native.probe import (
+    AT_CONNECT,
+    AT_SOCKET,
+    AT_STREAM,
+    CLOSE_FIN,
+    CLOSE_NONE,
+    CLOSE_RST,
+    CONNECT,
+    DONE,
+    HOW_QUIET_ACK,
+    HOW_TELL_ADDRESSES,
+    PROCESS,
+    RECV,
+    SEND,
+    Probe,
+    ProbeResult,
+    Want,
+    read_result,
+)
+from risefall.engine.native.records import Change, Event, Handle, Record, read_event, read_record
+from risefall.engine.native.statistics import Histogram, Statistics, read_histogram, read_statistics
+
+__all__ = [
+    "ABI",
+    "AT_CONNECT",
+    "AT_SOCKET",
+    "AT_STREAM",
+    "CLOSE_FIN",
+    "CLOSE_NONE",
+    "CLOSE_RST",
+    "CONNECT",
+    "DIRTY_MAX",
+    "DONE",
+    "DRAIN_MAX",
+    "FAMILY",
+    "HOW_QUIET_ACK",
+    "HOW_TELL_ADDRESSES",
+    "PROCESS",
+    "RECV",
+    "SEND",
+    "Change",
+    "CheckSpec",
+    "Closing",
+    "Endpoint",
+    "Engine",
+    "Event",
+    "Foreign",
+    "Handle",
+    "Histogram",
+    "Owned",
+    "Probe",
+    "ProbeResult",
+    "Process",
+    "Program",
+    "Record",
+    "Statistics",
+    "Transport",
+    "Want",
+    "digest",
+    "fill_address",
+    "fill_check",
+    "foreign",
+    "has_regex",
+    "now_ns",
+    "read_address",
+    "read_event",
+    "read_histogram",
+    "read_record",
+    "read_result",
+    "read_statistics",
+    "refusal",
+    "socket_within",
+    "use_tls",
+]
