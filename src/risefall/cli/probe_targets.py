@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 import click
 import msgspec
 
+from risefall.config.haproxy.check_options import OPTION_READERS
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import CheckKind, Expect, ExpectRule, Header, HttpSendRule, Place, Rule, RuleSet
-from risefall.config.haproxy.rules import OPTION_READERS
 from risefall.config.text import Wrong
 
 HERE = Place("command line", 1)

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from risefall.config.haproxy.dialect import Dialect
+from risefall.config.haproxy.judging import has_port
 from risefall.config.haproxy.keywords import SERVER_WORDS
 from risefall.config.haproxy.model import CheckKind, Line, Proxy, Server, ServerSettings
-from risefall.config.haproxy.reader import has_port
 from risefall.config.haproxy.servers import FLAGS, PLAIN, ServerReader, check_name
 from risefall.config.text import Wrong
 

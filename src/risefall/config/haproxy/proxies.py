@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from risefall.config.haproxy.check_options import KINDS
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.keywords import CHECK_OPTIONS, OPTIONS, PROXY_WORDS, TIMEOUTS, is_strict, removed
 from risefall.config.haproxy.logs import read_log
 from risefall.config.haproxy.model import Address, Line, LogTarget, Place, Proxy, Section, ServerSettings, Source
-from risefall.config.haproxy.rules import KINDS, RuleDraft, no_more
+from risefall.config.haproxy.rule_lines import no_more
+from risefall.config.haproxy.rules import RuleDraft
 from risefall.config.haproxy.servers import ServerReader, number_servers, read_source
 from risefall.config.haproxy.units import atoi, parse_time
 from risefall.config.text import Diagnostics, Wrong, nearest

@@ -9,15 +9,14 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from risefall.config.haproxy.check_options import KINDS
 from risefall.config.haproxy.dialect import DIALECTS, Dialect
 from risefall.config.haproxy.globals import GlobalReader
+from risefall.config.haproxy.judging import Judge
 from risefall.config.haproxy.keywords import is_strict
 from risefall.config.haproxy.lexer import column
 from risefall.config.haproxy.model import (
-    CheckKind,
     Config,
-    ConnectRule,
-    Family,
     Global,
     Line,
     Place,
@@ -25,15 +24,12 @@ from risefall.config.haproxy.model import (
     Resolvers,
     RuleSet,
     Section,
-    Server,
-    VarRule,
-    is_service,
 )
-from risefall.config.haproxy.proxies import ProxyDraft, ServerDraft
+from risefall.config.haproxy.proxies import ProxyDraft
 from risefall.config.haproxy.resolvers import DEFAULT, implied, read_resolvers
-from risefall.config.haproxy.rules import KINDS, RuleDraft
+from risefall.config.haproxy.rules import RuleDraft
 from risefall.config.haproxy.servers import NAME
-from risefall.config.haproxy.tracking import Tracking, word_at
+from risefall.config.haproxy.tracking import Tracking
 from risefall.config.haproxy.tree import TreeReader
 from risefall.config.text import Diagnostics, Source, Wrong, nearest
 
@@ -279,156 +275,8 @@ class _Reader:
                 used.add(number)
             following += 1
             proxies.append(draft.finish(number, global_.logs))
+        judge = Judge(global_, self._healthchecks, self._resolvers, self._warn)
         for draft, proxy in zip(self._drafts, proxies, strict=True):
-            self._judge(draft, proxy.checks, global_)
+            judge.proxy(draft, proxy.checks)
         Tracking(self._drafts, [proxy.checks for proxy in proxies]).check()
         return tuple(proxies)
-
-    def _judge(self, draft: ProxyDraft, rules: RuleSet, global_: Global) -> None:
-        if draft.rules.ignored:
-            word = draft.rules.ignored
-            line = next(line for line in draft.section.lines if line.words[0] == word)
-            option = "httpchk" if word == "http-check" else "tcp-check"
-            self._warn(
-                Wrong(
-                    f"{draft.kind} '{draft.name}' uses {word} rules without 'option {option}', so the rules are ignored",
-                    0,
-                    help=f"add 'option {option}'",
-                ),
-                line,
-            )
-        if rules.kind is CheckKind.EXTERNAL and draft.kind in ("backend", "listen"):
-            self._external(draft, rules, global_)
-        if draft.disabled or draft.kind == "frontend":
-            return
-        judged: set[int] = set()
-        for server in draft.servers:
-            for wrong in self._server_wrongs(draft, server, rules, judged, global_):
-                draft.error(wrong, server.line)
-
-    def _external(self, draft: ProxyDraft, rules: RuleSet, global_: Global) -> None:
-        line = draft.head_line("external-check")
-        where = f"Proxy '{draft.name}' : 'option external-check' unable to find required"
-        if not global_.external_check:
-            help = "add 'external-check' to the global section: HAProxy wants it"
-            draft.error(Wrong(f"{where} 'global.external-check'", None, help=help, soft=True), line)
-        if not rules.command:
-            draft.error(
-                Wrong(f"{where} 'external-check command'", None, help="add 'external-check command /path'"), line
-            )
-        elif not global_.insecure_fork_wanted:
-            self._warn(
-                Wrong(
-                    f"Proxy '{draft.name}' : 'insecure-fork-wanted' not enabled in the global section, HAProxy's external checks will likely fail",
-                    None,
-                    help="add 'insecure-fork-wanted' to the global section",
-                ),
-                line,
-            )
-
-    def _server_wrongs(
-        self, draft: ProxyDraft, server: ServerDraft, rules: RuleSet, judged: set[int], global_: Global
-    ) -> list[Wrong]:
-        """What is wrong with one server now that its proxy is known. `judged`: settings found sound before."""
-        settings = server.settings
-        found: list[Wrong] = []
-        if settings.check and not has_port(server, self._healthchecks.get(settings.healthcheck, rules)):
-            found.append(no_port(draft, server, rules))
-        if settings.agent_check and not (settings.agent_port or settings.port):
-            found.append(
-                Wrong(
-                    f"server {server.name} does not have agent port, so its agent cannot be checked",
-                    word_at(server, "agent-check"),
-                    help="add 'agent-port <port>'",
-                )
-            )
-        if id(settings) in judged:
-            return found
-        judged.add(id(settings))
-        if settings.resolvers and settings.resolvers not in self._resolvers:
-            meant = nearest(settings.resolvers, self._resolvers)
-            found.append(
-                Wrong(
-                    f"unable to find required resolvers '{settings.resolvers}'",
-                    word_at(server, settings.resolvers),
-                    help=f"did you mean '{meant}'?" if meant else "add a resolvers section of that name",
-                )
-            )
-        if settings.healthcheck and settings.healthcheck not in self._healthchecks:
-            meant = nearest(settings.healthcheck, self._healthchecks)
-            found.append(
-                Wrong(
-                    f"unable to find required healthcheck '{settings.healthcheck}'",
-                    word_at(server, settings.healthcheck),
-                    help=f"did you mean '{meant}'?" if meant else "add a healthcheck section of that name",
-                )
-            )
-        verified = dict(settings.tls)
-        if (
-            (settings.ssl or settings.check_ssl)
-            and verified.get("verify", global_.ssl_server_verify) != "none"
-            and "ca-file" not in verified
-        ):
-            found.append(
-                Wrong(
-                    "verify is enabled by default but no CA file specified",
-                    word_at(server, "ssl" if settings.ssl else "check-ssl"),
-                    help="add 'ca-file <file>', or 'verify none'",
-                    soft=True,
-                )
-            )
-        if settings.observe == "layer7" and draft.mode != "http":
-            found.append(
-                Wrong(
-                    "'layer7' can only be used in http proxies",
-                    word_at(server, "layer7"),
-                    help="write observe layer4, or mode http",
-                    soft=True,  # HAProxy alerts, and starts without it
-                )
-            )
-        if settings.check_via_socks4 and settings.socks4 is None:
-            found.append(
-                Wrong(
-                    "'check-via-socks4' wants the address of a proxy",
-                    word_at(server, "check-via-socks4"),
-                    help="add 'socks4 <addr>:<port>'",
-                    soft=True,  # HAProxy starts, and checks without it
-                )
-            )
-        return found
-
-
-def has_port(server: ServerDraft | Server, rules: RuleSet) -> bool:
-    """Whether a check finds a port (spec §2.5)."""
-    settings, address = server.settings, server.address
-    if is_service(address, settings):  # each record brings its own
-        return True
-    if settings.addr is not None and settings.addr.family in (Family.UNIX, Family.ABNS):
-        return True
-    if address.family in (Family.UNIX, Family.ABNS) and settings.addr is None:
-        return True
-    if settings.port or (settings.addr is not None and settings.addr.port and not settings.addr.mapped):
-        return True
-    if address.port and not address.mapped:
-        return True
-    real = [rule for rule in rules.rules if not isinstance(rule, VarRule)]
-    connects = [rule for rule in real if isinstance(rule, ConnectRule)]
-    return (
-        bool(connects)
-        and real[0] is connects[0]
-        and all(
-            rule.port
-            or rule.port_expr
-            or (rule.addr is not None and (rule.addr.port or rule.addr.family in (Family.UNIX, Family.ABNS)))
-            for rule in connects
-        )
-    )
-
-
-def no_port(draft: ProxyDraft, server: ServerDraft, rules: RuleSet) -> Wrong:
-    tail = "" if not rules.rules else " nor tcp_check rule 'connect' with port information"
-    return Wrong(
-        f"{draft.kind} '{draft.name}': server '{server.name}' has neither service port nor check port{tail}",
-        2,
-        help="write <addr>:<port>, or add 'port <port>'",
-    )
