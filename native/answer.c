@@ -97,11 +97,11 @@ static bool hear(rf_answerer *answerer, uint32_t index, uint64_t now_ns)
     }
 }
 
-static void on_event(rf_answerer *answerer, uint32_t index, uint32_t mask, uint64_t now_ns)
+static void on_event(rf_answerer *answerer, uint32_t index, uint16_t turn, uint32_t mask, uint64_t now_ns)
 {
     struct rf_guest *guest = &answerer->places.guests[index];
-    if (!guest->used)
-        return;
+    if (!guest->used || guest->turn != turn)
+        return; /* it went in this turn of the loop, and its place may have another one already */
     if ((mask & (EPOLLERR | EPOLLHUP)) == 0 && hear(answerer, index, now_ns))
         return;
     if (!guest->used)
@@ -164,7 +164,7 @@ static void take(rf_answerer *answerer, uint32_t listener, int fd, const uint8_t
     const uint32_t index = rf_places_take(places, fd, ip, source, from);
     places->guests[index].listener = listener;
     places->guests[index].deadline_ns = now_ns + (uint64_t)answerer->options.text_ms * RF_NS_PER_MS;
-    const uint64_t what = rf_answer_event(RF_ANSWER_GUEST, index);
+    const uint64_t what = rf_answer_event(RF_ANSWER_GUEST, index, places->guests[index].turn);
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.u64 = what};
     if (epoll_ctl(answerer->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
         rf_places_end(places, index, true);
@@ -220,7 +220,7 @@ static int until_next_ms(const rf_answerer *answerer, uint64_t now_ns)
 static void listen_again(rf_answerer *answerer, bool on)
 {
     for (uint32_t i = 0; i < answerer->listeners_len; i++) {
-        struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.u64 = rf_answer_event(RF_ANSWER_LISTENER, i)};
+        struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.u64 = rf_answer_event(RF_ANSWER_LISTENER, i, 0)};
         (void)epoll_ctl(answerer->epoll_fd, EPOLL_CTL_MOD, answerer->listeners[i].fd, &event);
     }
 }
@@ -230,9 +230,9 @@ static void turn(rf_answerer *answerer, const struct epoll_event *events, int n,
     bool room = true;
     for (int i = 0; i < n; i++) {
         const uint64_t what = events[i].data.u64;
-        const uint32_t kind = (uint32_t)(what >> 32), index = (uint32_t)what;
+        const uint32_t kind = (uint32_t)(what >> 48), index = (uint32_t)what;
         if (kind == RF_ANSWER_GUEST)
-            on_event(answerer, index, events[i].events, now_ns);
+            on_event(answerer, index, (uint16_t)(what >> 32), events[i].events, now_ns);
         else if (kind == RF_ANSWER_LISTENER)
             room = take_new(answerer, index, now_ns) && room;
     }
@@ -286,7 +286,7 @@ static bool start(rf_answerer *answerer)
     answerer->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     answerer->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     answerer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event wake = {.events = EPOLLIN, .data.u64 = rf_answer_event(RF_ANSWER_WAKE, 0)};
+    struct epoll_event wake = {.events = EPOLLIN, .data.u64 = rf_answer_event(RF_ANSWER_WAKE, 0, 0)};
     if (answerer->epoll_fd < 0 || answerer->wake_fd < 0 || answerer->event_fd < 0 ||
         epoll_ctl(answerer->epoll_fd, EPOLL_CTL_ADD, answerer->wake_fd, &wake) < 0) {
         rf_refuse(RF_ERRNO, errno, "answerer");

@@ -17,7 +17,7 @@ int32_t rf_answerer_listen(rf_answerer *answerer, int32_t fd, uint64_t services,
         result = rf_refuse(RF_FULL, 0, "at most %d listeners", RF_ANSWER_LISTENERS_MAX);
     } else {
         answerer->listeners[index] = (struct rf_listener){fd, service, by_text, services};
-        struct epoll_event event = {.events = EPOLLIN, .data.u64 = rf_answer_event(RF_ANSWER_LISTENER, index)};
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = rf_answer_event(RF_ANSWER_LISTENER, index, 0)};
         if (epoll_ctl(answerer->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
             result = rf_refuse(RF_ERRNO, errno, "epoll");
         else

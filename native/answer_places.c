@@ -90,7 +90,7 @@ uint32_t rf_places_take(struct rf_places *places, int fd, const uint8_t ip[16], 
     else
         places->free = places->guests[index].newer;
     struct rf_guest *guest = &places->guests[index];
-    *guest = (struct rf_guest){.fd = fd, .used = 1};
+    *guest = (struct rf_guest){.fd = fd, .used = 1, .turn = (uint16_t)(guest->turn + 1)};
     guest->source = rf_sources_enter(&places->sources, source, from);
     memcpy(guest->ip, ip, 16);
     list_push(places, &places->waiting, index);

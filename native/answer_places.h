@@ -16,6 +16,7 @@ struct rf_guest {
     uint32_t listener, source, older, newer, elder, younger; /* elder, younger: among the answered of its source */
     uint64_t deadline_ns;
     uint32_t text_len, discarded;
+    uint16_t turn; /* another one for each connection that has this place: news of the one before are not this one's */
     uint8_t answered, used;
     char text[RF_ANSWER_TEXT_MAX + 1];
 };

@@ -31,10 +31,10 @@ struct rf_answerer {
     struct rf_places places;   /* the thread's own, but for the networks that may ask */
 };
 
-/* What epoll tells of a descriptor: its kind, and which of them. */
-static inline uint64_t rf_answer_event(uint32_t kind, uint32_t index)
+/* What epoll tells of a descriptor: its kind, which of them, and of a place who has it. */
+static inline uint64_t rf_answer_event(uint32_t kind, uint32_t index, uint16_t turn)
 {
-    return (uint64_t)kind << 32 | index;
+    return (uint64_t)kind << 48 | (uint64_t)turn << 32 | index;
 }
 
 /* Somebody should drain what was told. */
