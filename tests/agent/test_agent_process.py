@@ -140,6 +140,21 @@ def test_without_a_word_to_say_it_goes_at_once(folder: Path) -> None:
         assert one.process.wait(LONG_S) == 0
 
 
+def test_news_of_a_connection_that_went_is_not_taken_for_its_successors(folder: Path) -> None:
+    """In one turn a source's next connection comes, for which its oldest one gives up its place, and that one's close is told."""
+    with running(folder, agent='connections_per_source = 1\nsend_wait = "10s"') as one:
+        with socket.create_connection(("127.0.0.1", one.port), timeout=LONG_S) as old:
+            old.sendall(b"app\n")
+            assert old.makefile("rb").read() == b"up 100%\n"
+            one.process.send_signal(signal.SIGSTOP)
+            until(lambda: Path(f"/proc/{one.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+            new = socket.create_connection(("127.0.0.1", one.port), timeout=LONG_S)
+        one.process.send_signal(signal.SIGCONT)
+        with new:
+            new.sendall(b"app\n")
+            assert new.makefile("rb").read() == b"up 100%\n"
+
+
 def kept(folder: Path) -> list[Kept]:
     """Whom the file knows to be owed a `ready`."""
     with contextlib.suppress(FileNotFoundError):
