@@ -20,6 +20,7 @@
 #include "answer_thread.h"
 
 enum { EVENTS_A_TURN = 64, ACCEPTS_A_TURN = 64, DISCARD_MAX = 65536 };
+enum { CROWD_MIN = 16 }; /* open connections of a source that may wait behind others; a balancer's checks are seldom more */
 static const uint64_t SHORT_TURN_NS = 100000; /* the least that the kernel takes */
 static const uint64_t PAUSE_NS = UINT64_C(50000000); /* after a want of descriptors or memory */
 
@@ -174,20 +175,44 @@ static void take(rf_answerer *answerer, uint32_t listener, int fd, const uint8_t
         answer(answerer, index, now_ns);
 }
 
-/* False: the machine has no room for more just now. */
+static bool is_crowd(const struct rf_sources *sources, const uint8_t ip[16])
+{
+    uint8_t from[16];
+    const uint32_t at = rf_sources_find(sources, ip, from);
+    return at != RF_NONE && sources->all[at].open >= CROWD_MIN;
+}
+
+/* Takes those that wait at a listener, first those of sources that have little open: who comes back every second or two must
+ * not wait behind a crowd that came a moment earlier. False: the machine has no room for more just now. */
 static bool take_new(rf_answerer *answerer, uint32_t listener, uint64_t now_ns)
 {
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+    struct {
+        int fd;
+        uint8_t ip[16];
+        uint8_t crowd;
+    } arrivals[ACCEPTS_A_TURN];
+    int n = 0;
+    bool room = true;
+    while (n < ACCEPTS_A_TURN) {
         struct sockaddr_storage from;
         socklen_t len = sizeof from;
         const int fd = accept4(answerer->listeners[listener].fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
-            return errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM;
-        uint8_t ip[16];
-        mapped(&from, ip);
-        take(answerer, listener, fd, ip, now_ns);
+        if (fd < 0) {
+            room = errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM;
+            break;
+        }
+        arrivals[n].fd = fd;
+        mapped(&from, arrivals[n].ip);
+        arrivals[n].crowd = is_crowd(&answerer->places.sources, arrivals[n].ip);
+        n++;
     }
-    return true;
+    for (uint8_t crowd = 0; crowd < 2; crowd++) {
+        for (int i = 0; i < n; i++) {
+            if (arrivals[i].crowd == crowd)
+                take(answerer, listener, arrivals[i].fd, arrivals[i].ip, now_ns);
+        }
+    }
+    return room;
 }
 
 /* Lists are in the order of their deadlines. */

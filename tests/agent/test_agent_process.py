@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from risefall.engine.answerer import Answerer, Lines
 LONG_S = 20.0
 WITHIN_S = 60.0
 KILLS = 6
+SO_TIMESTAMPNS = 35  # include/uapi/asm-generic/socket.h; Python 3.11 has no name for it
 
 
 class Running(msgspec.Struct):
@@ -44,6 +46,11 @@ class Running(msgspec.Struct):
         said = ask_agent(str(self.folder / "s"), Ask(do=do, service="app", **more), LONG_S)  # type: ignore[arg-type]
         assert not said.error
         return said
+
+    def pause(self) -> None:
+        """Stops it, until SIGCONT."""
+        self.process.send_signal(signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
     def kill(self) -> None:
         self.process.kill()
@@ -146,13 +153,41 @@ def test_news_of_a_connection_that_went_is_not_taken_for_its_successors(folder: 
         with socket.create_connection(("127.0.0.1", one.port), timeout=LONG_S) as old:
             old.sendall(b"app\n")
             assert old.makefile("rb").read() == b"up 100%\n"
-            one.process.send_signal(signal.SIGSTOP)
-            until(lambda: Path(f"/proc/{one.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+            one.pause()
             new = socket.create_connection(("127.0.0.1", one.port), timeout=LONG_S)
         one.process.send_signal(signal.SIGCONT)
         with new:
             new.sendall(b"app\n")
             assert new.makefile("rb").read() == b"up 100%\n"
+
+
+def come(port: int, source: str) -> socket.socket:
+    """A connection from an address of loopback, whose bytes are stamped as they come."""
+    stream = socket.socket()
+    stream.settimeout(LONG_S)
+    stream.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    stream.bind((source, 0))
+    stream.connect(("127.0.0.1", port))
+    return stream
+
+
+def answered_ns(stream: socket.socket) -> int:
+    """When the kernel got the answer."""
+    said, ancillary, _, _ = stream.recvmsg(100, 100)
+    assert said == b"up 100%\n"
+    seconds, rest_ns = struct.unpack("ll", ancillary[0][2])
+    return seconds * 10**9 + rest_ns
+
+
+def test_who_has_little_open_is_answered_before_a_crowd_that_came_earlier(folder: Path) -> None:
+    with contextlib.ExitStack() as held, running(folder) as one:
+        for _ in range(20):
+            answered_ns(held.enter_context(come(one.port, "127.0.1.1")))
+        one.pause()
+        crowd = [held.enter_context(come(one.port, "127.0.1.1")) for _ in range(20)]
+        alone = held.enter_context(come(one.port, "127.0.1.2"))
+        one.process.send_signal(signal.SIGCONT)
+        assert answered_ns(alone) < min(map(answered_ns, crowd))
 
 
 def kept(folder: Path) -> list[Kept]:
