@@ -26,6 +26,8 @@ from risefall.engine.answerer import Answerer, Counts
 TICK_S = 1.0
 """How often answers are decided anew and who polls is counted, beside what readings and orders cause."""
 LAST_WRITE_S = 2.0
+UNKNOWN_MAX = 20
+"""So many wrong words are told at most: whoever may connect may send anything."""
 Log = Callable[[str], None]
 
 
@@ -60,6 +62,7 @@ class Service:
         self._answerer: Answerer
         self._changed = trio.Event()
         self._stopping = trio.Event()
+        self._unknown: set[str] = set()
         self._standings: dict[str, Standing] = {}
         self._followers: list[Callable[[Standing], None]] = []
         self._files = [
@@ -246,12 +249,20 @@ class Service:
             if self.voice.drain():
                 self._keeper.wake()
 
+    def _tell_unknown(self) -> None:
+        """A wrong word in an agent-send looks like silence, or like another service; so each is told once."""
+        said = self.voice.unknown()
+        if said and said not in self._unknown and len(self._unknown) < UNKNOWN_MAX:
+            self._unknown.add(said)
+            self._log(f"note: {said}")
+
     async def _tick(self) -> None:
         """Ends leases on time and keeps answers moving where no reading does."""
         while True:
             for order in self.desk.expire(self._clock.wall_ns()):
                 self._log(f"{order.service}: '{order.word.value}' has ended by its lease")
             self.voice.count(self._clock.now_ns())
+            self._tell_unknown()
             for name in self.desk.services():
                 self.refresh(name)
             self._keeper.wake()

@@ -101,6 +101,15 @@ class Voice:
         version = self.desk.version(name)
         return [str(told.peer) for told in self.polling(now_ns)[name] if told.word != version]
 
+    def unknown(self) -> str:
+        """Who last asked for what is no service here, as it is told to an operator; "" while nobody has."""
+        found = self._answerer.unknown()
+        if found is None:
+            return ""
+        address, word, number = found
+        instead = "gets no answer" if number is None else f"is answered for '{self._names[number]}'"
+        return f"{address} asks for '{word}', which is no service of its port, and {instead}; services: {', '.join(self._names)}"
+
     # --- what outlives this process
 
     def kept(self, now_ns: int, wall_ns: int) -> list[Kept]:
