@@ -118,7 +118,7 @@ def test_the_manager_is_told_and_a_stop_drains_for_as_long_as_asked(folder: Path
             assert one.ask() == "up drain 100% #agent stops\n"
             heard = 0
             while line := one.ask():
-                assert line == "up drain #agent stops\n"
+                assert line == "up drain 100% #agent stops\n"
                 heard += 1
             assert heard
             assert one.process.wait(LONG_S) == 0
@@ -265,7 +265,7 @@ def test_a_stuck_disk_and_a_hung_command_hold_up_nobody(folder: Path) -> None:
         until(lambda: one.ask() == "up 100%\n")
         (folder / "new").write_text("2\n")
         (folder / "new").rename(folder / "n")
-        until(lambda: one.ask() == "up drain #two\n")
+        until(lambda: one.ask() == "up drain 100% #two\n")
         (folder / "n").unlink()
         until(lambda: one.ask() == "down drain #stale\n")
         assert children(one.process.pid) <= 1, "hung commands are ended"
