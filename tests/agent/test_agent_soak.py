@@ -81,6 +81,10 @@ class Folder:
     async def run(self, orders: object, told: object) -> None:
         await trio.sleep_forever()
 
+    async def settled(self) -> str:
+        await trio.lowlevel.checkpoint()
+        return ""
+
     async def write(self, orders: list[Order], told: list[Kept], *, last: bool = False) -> bool:
         self.orders, self.told = msgspec.json.encode(orders), msgspec.json.encode(told)
         await trio.lowlevel.checkpoint()

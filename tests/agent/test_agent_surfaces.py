@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
 import socket
@@ -14,19 +15,23 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
-from risefall.agent.control import CLIENTS_MAX, asker, reply_to
-from risefall.agent.leases import OrderWord
+from risefall.agent.control import CLIENTS_MAX, KEEP_S, Control, asker, reply_to
+from risefall.agent.desk import Desk
+from risefall.agent.leases import Book, OrderWord
 from risefall.agent.machine import this_machine
 from risefall.agent.service import Service
 from risefall.agent.settings import Agent, Condition, File, Op, Say, Settings
 from risefall.agent.settings import Service as ServiceSettings
 from risefall.agent.standing import Standing, standing_of
 from risefall.agent.track_file import write_number
+from risefall.agent.voice import Voice
 from risefall.agent.web import CLIENTS_MAX as WEB_MAX
 from risefall.agent.wire import Ask, Do, Said
 from risefall.agent.words import Part
 from risefall.cli.ctl_agent import ask_agent
+from risefall.engine.answerer import Answerer, Peer
 from risefall.errors import PeerLost, StartError
 
 LONG_S = 20.0
@@ -115,6 +120,48 @@ def test_what_cannot_be_ordered_is_said_and_changes_nothing(tmp_path: Path, ask:
     trio.run(main)
 
 
+@pytest.mark.parametrize("disk", ["slow", "full", "hangs"])
+def test_an_order_is_on_the_disk_before_anybody_hears_of_it(disk: str) -> None:
+    """And where the disk does not take it, it is obeyed all the same, and who has ordered is told."""
+    settings = Settings(service={"app": PLAIN})
+    seen: list[tuple[str, int]] = []
+
+    async def settled() -> str:
+        desk.refresh("app", 0)  # a reading comes meanwhile
+        seen.append((desk.standing("app", 0, 0).line, len(desk.book.orders())))
+        await trio.sleep({"slow": KEEP_S / 2, "full": 0, "hangs": 1e6}[disk])
+        return "/state: No space left on device" if disk == "full" else ""
+
+    async def main() -> None:
+        def line() -> bytes:
+            voice.freshen("app", 0, 0)
+            return answerer.ask(Peer(ipaddress.ip_address("10.0.0.1")), 0, 0)
+
+        voice = Voice(desk, answerer)
+        control = Control(
+            desk,
+            voice,
+            {},
+            now_ns=lambda: 0,
+            wall_ns=lambda: 0,
+            settled=settled,
+            ordered=lambda: None,
+            log=lambda _: None,
+        )
+        desk.refresh("app", 0)
+        for do, before, after, kept in (
+            (Do.DRAIN, "up 100%", b"up drain 100%\n", 1), (Do.RELEASE, "up drain 100%", b"up ready 100%\n", 0),
+        ):  # fmt: skip
+            said = await control.answer(Ask(do=do, service="app"), 0)
+            assert seen.pop() == (before, kept)
+            assert line() == after
+            assert bool(said.warning) == (disk != "slow")
+
+    desk = Desk(settings, Book(), started_ns=0)
+    with Answerer() as answerer:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
 def test_only_root_may_order_in_anothers_name() -> None:
     assert asker(0, " ann\n") == "ann"
     assert asker(0, "") == "root"
@@ -125,10 +172,10 @@ def test_only_root_may_order_in_anothers_name() -> None:
     "line", [b"{}\n", b"show stat\n", b'{"do":"drain","extra":1}\n', b"x" * 5000 + b"\n", b"\xff\n"]
 )
 def test_what_is_no_question_gets_an_answer(line: bytes) -> None:
-    def nobody(ask: Ask, uid: int) -> Said:
+    async def nobody(ask: Ask, uid: int) -> Said:
         raise AssertionError
 
-    assert reply_to(line, 0, nobody).error
+    assert trio.run(reply_to, line, 0, nobody).error
 
 
 def test_idle_clients_keep_no_operator_out(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from risefall.agent.settings import Settings
 from risefall.agent.standing import Standing
 from risefall.agent.track_file import TrackFile
 from risefall.agent.voice import Kept, Voice
-from risefall.agent.wire import Ask, Do
 from risefall.engine.answerer import Answerer, Counts
 
 TICK_S = 1.0
@@ -187,6 +186,7 @@ class Service:
             ports,
             now_ns=self._clock.now_ns,
             wall_ns=self._clock.wall_ns,
+            settled=self._keeper.settled,
             ordered=self.ordered,
             log=self._log,
         )
@@ -201,7 +201,7 @@ class Service:
         default = next((name for name in services if services[name].default or len(services) == 1), "")
         site = Site(
             lambda: [self.desk.standing(name, self._clock.now_ns(), self._clock.wall_ns()) for name in services],
-            lambda: render_metrics(control.answer(Ask(do=Do.SHOW), 0), self.counts()),
+            lambda: render_metrics(control.look(), self.counts()),
             default,
         )
         self.http_address = opened.getsockname()[:2]

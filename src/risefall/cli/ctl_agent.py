@@ -188,6 +188,8 @@ def give(
                 tell(f"{path}: {said.error}")
                 worst = max(worst, MISUSE if said.unknown else REFUSED)
                 continue
+            if said.warning:
+                tell(f"{path}: warning: {name}: done, but not kept over a restart of the agent: {said.warning}")
             given.append((path, said))
             if not (wish.wait or wish.haproxy) or dry_run:
                 report(done_of(path, said, shown, "planned" if dry_run else "done"), said, as_json=as_json)
