@@ -6,6 +6,7 @@ import http.client
 import ipaddress
 import json
 import os
+import re
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from risefall.agent.control import CLIENTS_MAX, KEEP_S, Control, asker, reply_to
 from risefall.agent.desk import Desk
 from risefall.agent.leases import Book, OrderWord
 from risefall.agent.machine import this_machine
+from risefall.agent.metrics import COUNTERS
 from risefall.agent.service import Service
 from risefall.agent.settings import Agent, Condition, File, Op, Say, Settings
 from risefall.agent.settings import Service as ServiceSettings
@@ -31,7 +33,7 @@ from risefall.agent.web import CLIENTS_MAX as WEB_MAX
 from risefall.agent.wire import Ask, Do, Said
 from risefall.agent.words import Part
 from risefall.cli.ctl_agent import ask_agent
-from risefall.engine.answerer import Answerer, Peer
+from risefall.engine.answerer import Answerer, Counts, Peer
 from risefall.errors import PeerLost, StartError
 
 LONG_S = 20.0
@@ -259,9 +261,17 @@ def test_pages(tmp_path: Path) -> None:
             status, page = await get(service, "/metrics")
             assert status == 200
             assert b'risefall_agent_good{service="app"} 0.0\n' in page
-            assert b'risefall_agent_weight_percent{service="db"} 100.0\n' in page
+            assert b'risefall_agent_weight_ratio{service="db"} 1.0\n' in page
+            assert b'risefall_agent_state{service="app",state="maint"} 1.0\n' in page
+            assert b'risefall_agent_state{service="app",state="up"} 0.0\n' in page
             assert b'risefall_agent_order_left_seconds{order="maint",service="app"} +Inf\n' in page
-            assert b'risefall_agent_connections_total{how="answered"} 0.0\n' in page
+            assert b"risefall_agent_answers_total 0.0\n" in page
+            assert b"process_resident_memory_bytes " in page
+            assert {
+                name.removesuffix("_total")
+                for name in re.findall(r"^# TYPE (\S+) counter", page.decode(), re.MULTILINE)
+            } >= {f"risefall_agent_{name}" for name, _ in COUNTERS.values()}
+            assert {*COUNTERS, "open"} == set(Counts.__struct_fields__)
 
     trio.run(main)
 
@@ -286,7 +296,9 @@ def test_clients_that_say_nothing_or_nonsense_keep_no_probe_out() -> None:
             for bad in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"y" * 20_000):
                 stream = await trio.open_tcp_stream(*service.http_address)
                 await stream.send_all(bad)
-                assert (await stream.receive_some(12)).startswith(b"HTTP/1.1 4")
+                assert (await stream.receive_some(99)).startswith(
+                    (b"HTTP/1.1 400 Bad Request", b"HTTP/1.1 431 Request ")
+                )
                 await stream.aclose()
             assert (await get(service, "/"))[0] == 200
             for stream in idle:
