@@ -60,7 +60,7 @@ def test_the_whole_tree() -> None:
     made.give(make_order("app", OrderWord.WEIGHT, 0, weight_pct=5, who="ann", reason="slow disk"))
     lines = render_tree(made.explain("app", 2 * S, 0)).splitlines()
     assert lines[:3] == [
-        "app: up 5% #slow disk  (limit 5000 ms, numbers 2.0 s old)",
+        "app: up 5% #slow disk  (limit 5 s, numbers 2.0 s old)",
         "├─ order weight: 5%  (ann, slow disk)",
         "└─ load and conditions: 55%",
     ]

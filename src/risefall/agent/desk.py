@@ -140,4 +140,6 @@ class Desk:
                  ", ".join(text for text in (order.who, order.reason) if text))
             for order in self.book.standing(service, wall_ns)
         )  # fmt: skip
-        return Node(service, line, f"limit {self._counters[service].service.stale_ms} ms{old}", (*orders, answer.tree))
+        return Node(
+            service, line, f"limit {self._counters[service].service.stale_ms / 1000:g} s{old}", (*orders, answer.tree)
+        )

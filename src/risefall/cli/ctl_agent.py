@@ -225,9 +225,12 @@ def report(done: Done, said: Said, *, as_json: bool) -> None:
         if order.ends_ns is not None and done.order.startswith(order.word.value)
     )
     polls = len(done.told) + len(done.waiting)
-    told = f"told to {len(done.told)} of {polls} balancers" if polls else "no balancer polls"
-    late = f"; not yet to {', '.join(done.waiting)}" if done.outcome == "late" else ""
-    click.echo(f"{done.service}: {done.order}: {done.outcome}{lease}; {told}{late}", err=done.outcome == "late")
+    told = f"heard by {len(done.told)} of {polls} balancers" if polls else "no balancer polls"
+    if done.outcome == "late":
+        told += f"; not yet by {', '.join(done.waiting)}"
+    elif done.waiting and done.outcome == "done":
+        told += " so far (--wait waits for the others)"
+    click.echo(f"{done.service}: {done.order}: {done.outcome}{lease}; {told}", err=done.outcome == "late")
 
 
 def wait_told(path: str, said: Said, order: str, deadline: float, limit_s: float, *, as_json: bool) -> int:
