@@ -11,7 +11,7 @@ import msgspec
 
 from risefall.agent.leases import Book, Order, Slot
 from risefall.agent.reading import Reading, latest
-from risefall.agent.rules import ADMIN, Answer, Memory, Node, decide
+from risefall.agent.rules import ADMIN, Answer, Held, Memory, Node, decide
 from risefall.agent.settings import Say, Service, Settings
 from risefall.agent.standing import Standing, standing_of
 from risefall.agent.words import Part, render_line, resolve
@@ -50,6 +50,23 @@ class Desk:
         self._counters = {name: Counter(service, started_ns) for name, service in settings.service.items()}
         self.closing: Say | None = None
         """The word of an agent that is about to go."""
+
+    def adopt(self, before: Desk, now_ns: int) -> None:
+        """Goes on where a desk of other settings was: numbers of the same signals, and what weights and conditions have behind
+        them. The orders are one book already.
+        """
+        self.closing = before.closing
+        for name, counter in self._counters.items():
+            old = before._counters.get(name)
+            if old is None:
+                continue
+            same = {signal.name for signal in counter.service.signal if signal in old.service.signal}
+            counter.readings = {key: reading for key, reading in old.readings.items() if key in same}
+            counter.version, counter.balancers = old.version, old.balancers
+            past = dict(zip(old.service.state, old.memory.held, strict=False))
+            held = tuple(past.get(condition, Held()) for condition in counter.service.state)
+            counter.memory = msgspec.structs.replace(old.memory, held=held)
+            self.refresh(name, now_ns)
 
     # --- readings and orders
 
