@@ -30,7 +30,7 @@ TOML_PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document
 SAID_PLACE = re.compile(r" - at `\$(.*)`$")
 QUOTE = "'"
 MEANT = {"=": "=="}
-HOMES = {"[agent]": sheet.Agent, "[service.NAME]": sheet.Service}
+HOMES: dict[str, type[msgspec.Struct]] = {"[agent]": sheet.Agent, "[service.NAME]": sheet.Service}
 TYPE_NAMES = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list"}
 
 
