@@ -172,6 +172,13 @@ def test_wait_is_until_balancers_were_told_and_sessions_are_gone(folder: Path) -
         code, out, err = running.ctl("drain", "app", "--wait", "--haproxy", haproxy_socket)
         assert (code, err) == (0, "")
         assert out.splitlines()[1] == "web/one: DRAIN (agent), no sessions"
+        code, out, err = running.ctl("release", "app", "--haproxy", haproxy_socket)
+        assert (code, err) == (0, "")
+        assert out.splitlines()[1] == "web/one: no check, back"
+        risefall("ctl", "--socket", haproxy_socket, "drain", "web/one")  # which the agent must not undo
+        code, _, err = running.ctl("ready", "app", "--haproxy", haproxy_socket, "--within", "500ms")
+        assert code == 1
+        assert "web/one: DRAIN (agent), still taken out; an operator's own, or servers that share one word" in err
         code, _, err = running.ctl("drain", "app", "--haproxy", haproxy_socket, "--server", "web/none")
         assert code == 2
         assert "has no web/none" in err
