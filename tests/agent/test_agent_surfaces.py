@@ -10,7 +10,7 @@ import re
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -18,9 +18,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+import risefall.agent.control as control_module
 from risefall.agent.control import CLIENTS_MAX, KEEP_S, Control, asker, reply_to
 from risefall.agent.desk import Desk
-from risefall.agent.leases import Book, OrderWord
+from risefall.agent.leases import Book, Order, OrderWord
 from risefall.agent.machine import this_machine
 from risefall.agent.metrics import COUNTERS
 from risefall.agent.service import Service
@@ -28,7 +29,7 @@ from risefall.agent.settings import Agent, Condition, File, Op, Say, Settings
 from risefall.agent.settings import Service as ServiceSettings
 from risefall.agent.standing import Standing, standing_of
 from risefall.agent.track_file import write_number
-from risefall.agent.voice import Voice
+from risefall.agent.voice import Kept, Voice
 from risefall.agent.web import CLIENTS_MAX as WEB_MAX
 from risefall.agent.wire import Ask, Do, Said
 from risefall.agent.words import Part
@@ -141,9 +142,9 @@ def test_an_order_is_on_the_disk_before_anybody_hears_of_it(disk: str) -> None:
 
         voice = Voice(desk, answerer)
         control = Control(
-            desk,
-            voice,
-            {},
+            lambda: desk,
+            lambda: voice,
+            dict,
             now_ns=lambda: 0,
             wall_ns=lambda: 0,
             settled=settled,
@@ -162,6 +163,69 @@ def test_an_order_is_on_the_disk_before_anybody_hears_of_it(disk: str) -> None:
     desk = Desk(settings, Book(), started_ns=0)
     with Answerer() as answerer:
         trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+class Slow:
+    """A folder whose disk takes nothing for long, but what is written at the end."""
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+        self.waiting = trio.Event()
+
+    def read(self) -> tuple[Book, list[Kept]]:
+        return Book(), []
+
+    def wake(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    async def run(self, orders: object, told: object) -> None:
+        await trio.sleep_forever()
+
+    async def settled(self) -> str:
+        self.waiting.set()
+        await trio.sleep_forever()
+        return ""
+
+    async def write(self, orders: list[Order], told: list[Kept], *, last: bool = False) -> bool:
+        self.orders = orders
+        await trio.lowlevel.checkpoint()
+        return True
+
+
+@pytest.mark.parametrize("end", ["stop", "reload"])
+def test_an_order_that_waits_for_the_disk_outlives_what_comes_meanwhile(
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop, or a reload after which its service is gone: it is in the file, and nobody stumbles over it."""
+    path = tmp_path / "s"
+    monkeypatch.setattr(control_module, "KEEP_S", 0.2)
+    settings = Settings(agent=Agent(listen=("127.0.0.1:0",), socket=str(path)), service={"app": PLAIN})
+    slow = Slow()
+    service = Service(settings, this_machine(), None, lambda line: None, keeper=slow)
+    errors: list[str] = []
+
+    async def drain() -> None:
+        with suppress(PeerLost):
+            errors.append((await order(path, do=Do.DRAIN, service="app")).error)
+
+    async def main() -> None:
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(service.run)
+                nursery.start_soon(drain)
+                await slow.waiting.wait()
+                if end == "reload":
+                    await service.reload(msgspec.structs.replace(settings, service={"db": PLAIN}), None)
+                    while not errors:
+                        await trio.sleep(0.01)
+                service.stop()
+
+    trio.run(main)
+    assert [one.service for one in slow.orders] == ["app"]
+    assert "went with a reload" in errors[0] if end == "reload" else not any(errors)
 
 
 def test_only_root_may_order_in_anothers_name() -> None:

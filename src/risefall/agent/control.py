@@ -68,14 +68,15 @@ def open_control(path: str) -> socket.socket:
 class Control:
     """What may be asked, and who is told of orders.
 
-    ports: of each service, and whether they are its own alone. settled: waits until orders are on the disk; why they are not.
+    desk, voice, ports: those of the moment, as a reload makes others. ports: of each service, and whether they are its own
+    alone. settled: waits until orders are on the disk; why they are not.
     """
 
     def __init__(
         self,
-        desk: Desk,
-        voice: Voice,
-        ports: dict[str, tuple[tuple[int, ...], bool]],
+        desk: Callable[[], Desk],
+        voice: Callable[[], Voice],
+        ports: Callable[[], dict[str, tuple[tuple[int, ...], bool]]],
         *,
         now_ns: Clock,
         wall_ns: Clock,
@@ -94,7 +95,7 @@ class Control:
 
     async def answer(self, ask: Ask, uid: int) -> Said:
         """Does what is asked by a user; or says why not. An order is on the disk before anybody hears of it."""
-        known = self._desk.services()
+        known = self._desk().services()
         if ask.service and ask.service not in known:
             return Said(error=f"no service '{ask.service}'; there are: {', '.join(known)}", unknown=True)
         if ask.do is Do.SHOW:
@@ -104,11 +105,11 @@ class Control:
         warning = ""
         if ask.do is Do.RELEASE:
             for slot in Slot:
-                self._desk.book.announce(ask.service, slot, None)
+                self._desk().book.announce(ask.service, slot, None)
             try:
                 warning = await self._keep()
             finally:
-                gone = [self._desk.release(ask.service, slot) for slot in Slot]
+                gone = [self._desk().release(ask.service, slot) for slot in Slot]
                 ended = tuple(order for order in gone if order is not None)
                 self._log(f"{ask.service}: orders released by {asker(uid, ask.who)}: {len(ended)}")
                 self._ordered()
@@ -125,14 +126,16 @@ class Control:
                 )
             except ValueError as error:
                 return Said(error=str(error))
-            self._desk.book.announce(order.service, slot_of(order.word), order)
+            self._desk().book.announce(order.service, slot_of(order.word), order)
             try:
                 warning = await self._keep()
             finally:  # whoever has ordered may be gone meanwhile; the order stands
-                before = self._desk.give(order)
+                before = self._desk().give(order)
                 ended = () if before is None else (before,)
                 self._log(spoken(order))
                 self._ordered()
+        if ask.service not in self._desk().services():
+            return Said(error=f"the service '{ask.service}' went with a reload meanwhile", unknown=True)
         return msgspec.structs.replace(self.look(ask.service), ended=ended, warning=warning)
 
     async def _keep(self) -> str:
@@ -143,30 +146,30 @@ class Control:
 
     def look(self, service: str = "") -> Said:
         """All there is to see of a service, or of all."""
-        names = [service] if service else self._desk.services()
+        names = [service] if service else self._desk().services()
         return Said(now_ns=self._wall_ns(), services=tuple(self.shown(name) for name in names))
 
     def shown(self, name: str) -> Shown:
         """All there is to see of one service."""
         now_ns, wall_ns = self._now_ns(), self._wall_ns()
-        version = self._desk.version(name)
-        ports, alone = self._ports.get(name, ((), True))
+        version = self._desk().version(name)
+        ports, alone = self._ports().get(name, ((), True))
         return Shown(
-            standing=self._desk.standing(name, now_ns, wall_ns),
-            orders=self._desk.book.standing(name, wall_ns),
+            standing=self._desk().standing(name, now_ns, wall_ns),
+            orders=self._desk().book.standing(name, wall_ns),
             signals=tuple(self._signals(name, now_ns)),
             balancers=tuple(
                 Heard(balancer=str(told.peer), ago_s=(now_ns - told.at_ns) / 1e9, current=told.word == version)
-                for told in self._voice.polling(now_ns)[name]
+                for told in self._voice().polling(now_ns)[name]
             ),
             ports=ports,
             alone=alone,
-            explained=render_tree(self._desk.explain(name, now_ns, wall_ns)),
+            explained=render_tree(self._desk().explain(name, now_ns, wall_ns)),
         )
 
     def _signals(self, name: str, now_ns: int) -> Iterator[Seen]:
-        readings = self._desk.readings(name)
-        for signal in self._desk.settings.service[name].signal:
+        readings = self._desk().readings(name)
+        for signal in self._desk().settings.service[name].signal:
             reading = readings.get(signal.name)
             if reading is None:
                 yield Seen(name=signal.name, failure="not read yet")

@@ -94,21 +94,25 @@ class Desk:
         return counter.answer
 
     def give(self, order: Order) -> Order | None:
-        """Takes an operator's order; returns the one whose place it took. Raises KeyError for an unknown service."""
-        self._counters[order.service].version += 1
+        """Takes an operator's order; returns the one whose place it took. One on a service that is not known waits in the book."""
+        self._ordered(order.service)
         return self.book.give(order)
 
     def release(self, service: str, slot: Slot) -> Order | None:
         """Ends an order before its time."""
-        self._counters[service].version += 1
+        self._ordered(service)
         return self.book.release(service, slot)
+
+    def _ordered(self, service: str) -> None:
+        """Balancers have something to hear."""
+        if service in self._counters:
+            self._counters[service].version += 1
 
     def expire(self, wall_ns: int) -> list[Order]:
         """Takes out the orders that have ended. Those on services that the settings no longer know end here too."""
         ended = self.book.expire(wall_ns)
         for order in ended:
-            if order.service in self._counters:
-                self._counters[order.service].version += 1
+            self._ordered(order.service)
         return ended
 
     def version(self, service: str) -> int:

@@ -71,6 +71,16 @@ class Service:
         self._standings: dict[str, Standing] = {}
         self._followers: list[Callable[[Standing], None]] = []
         self._files = self._track_files()
+        self._control = Control(
+            lambda: self.desk,
+            lambda: self.voice,
+            self._ports,
+            now_ns=clock.now_ns,
+            wall_ns=clock.wall_ns,
+            settled=self._keeper.settled,
+            ordered=self.ordered,
+            log=log,
+        )
         self.addresses: list[tuple[str, int]] = []
         self.http_address: tuple[str, int] | None = None
 
@@ -87,7 +97,7 @@ class Service:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._keeper.run, self.desk.book.orders, self._kept)
                     if control is not None:
-                        nursery.start_soon(serve_control, control, lambda ask, uid: self._control().answer(ask, uid))
+                        nursery.start_soon(serve_control, control, self._control.answer)
                     await self._serve(task_status.started)
                     while self._next is not None:
                         self._turn(*self._next)
@@ -182,7 +192,9 @@ class Service:
         self._say(name)
 
     def freshen_all(self) -> None:
-        """Says what has changed beside the readings: orders, or the end."""
+        """Says what has changed beside the readings: orders, or the end. What comes after the last word is only kept."""
+        if self._answerer.closed:
+            return
         for name in self.desk.services():
             self._say(name)
 
@@ -228,36 +240,26 @@ class Service:
             return opened.enter_context(control_socket(where, required=path is not None, log=self._log))
         return None
 
-    def _control(self) -> Control:
-        """What operators may ask."""
+    def _ports(self) -> dict[str, tuple[tuple[int, ...], bool]]:
+        """The ports of each service, and whether they are its own alone."""
         ports: dict[str, tuple[tuple[int, ...], bool]] = {}
         for (_, number), port in zip(self.addresses, ports_of(self.settings), strict=True):
             for name in port.services:
                 before, alone = ports.get(name, ((), True))
                 ports[name] = ((*before, number), alone and len(port.services) == 1)
-        return Control(
-            self.desk,
-            self.voice,
-            ports,
-            now_ns=self._clock.now_ns,
-            wall_ns=self._clock.wall_ns,
-            settled=self._keeper.settled,
-            ordered=self.ordered,
-            log=self._log,
-        )
+        return ports
 
     def _serve_web(self, nursery: trio.Nursery) -> None:
         """The pages. Their modules are wanted here alone."""
         from risefall.agent.metrics import render_metrics
         from risefall.agent.web import Site, serve_web
 
-        control = self._control()
         opened = self._doors.at(Door(self.settings.agent.http, pages=True)).dup()
         services = self.settings.service
         default = next((name for name in services if services[name].default or len(services) == 1), "")
         site = Site(
             lambda: [self.desk.standing(name, self._clock.now_ns(), self._clock.wall_ns()) for name in services],
-            lambda: render_metrics(control.look(), self.counts()),
+            lambda: render_metrics(self._control.look(), self.counts()),
             default,
         )
         self.http_address = opened.getsockname()[:2]

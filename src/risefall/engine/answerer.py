@@ -115,6 +115,10 @@ class Answerer:
     ) -> None:
         self.close()
 
+    @property
+    def closed(self) -> bool:
+        return self._pointer is None
+
     def close(self) -> None:
         """Ends the thread and every connection; idempotent."""
         if self._pointer is not None:
