@@ -184,6 +184,8 @@ def command(
 ) -> None:
     """Answers HAProxy's agent-check on a backend: weight, maxconn and state from this machine's signals.
 
+    SIGHUP reads FILE anew, and a bad one changes nothing; SIGTERM says the last word, and a second one ends it at once.
+
     A trace for --replay is CSV whose first line names its columns: t (seconds) and signals. HAProxy cuts a weight in per
     cent of the configured one to a whole number, so give its servers `weight 100`.
 
