@@ -40,7 +40,12 @@ static bool speak(rf_answerer *answerer, const struct rf_guest *guest, uint64_t 
     struct rf_asked asked = {.service = listener->service};
     if (listener->by_text)
         rf_words_read(&answerer->words, guest->text, guest->text_len, listener->services, listener->service, &asked);
-    answerer->counts.unknown += asked.unknown;
+    if (asked.unknown) {
+        answerer->counts.unknown++;
+        answerer->unknown = (rf_told){.service = asked.service, .at_ns = now_ns};
+        memcpy(answerer->unknown.ip, guest->ip, 16);
+        memcpy(answerer->unknown.tag, asked.word, sizeof answerer->unknown.tag);
+    }
     if (asked.service == RF_ANSWER_NOBODY)
         return false;
     struct rf_peer *peer = rf_words_peer(&answerer->words, guest->ip, asked.tag);
@@ -222,8 +227,7 @@ static void expire(rf_answerer *answerer, uint64_t now_ns)
     for (uint32_t at = places->waiting.oldest; at != RF_NONE && places->guests[at].deadline_ns <= now_ns;
          at = places->waiting.oldest) {
         answerer->counts.late++;
-        places->guests[at].text_len = 0;
-        answer(answerer, at, now_ns);
+        answer(answerer, at, now_ns); /* by what has come: an agent-send whose line feed was forgotten names its service too */
     }
     for (uint32_t at = places->lingering.oldest; at != RF_NONE && places->guests[at].deadline_ns <= now_ns;
          at = places->lingering.oldest)

@@ -50,7 +50,7 @@ typedef struct {
     uint64_t refused;  /* not in the allow-list */
     uint64_t crowded;  /* too many connections of one source */
     uint64_t evicted;  /* given up for others */
-    uint64_t late;     /* no text in time: the service of no name answered */
+    uint64_t late;     /* no line feed in time: answered by what had come, or without a text */
     uint64_t unknown;  /* a text that no service has */
     uint64_t told_lost; /* changes that nobody took in time; the next answer tells them again */
     uint64_t open;
@@ -77,6 +77,8 @@ int32_t rf_answerer_ask(rf_answerer *answerer, const uint8_t ip[16], const char 
 int32_t rf_answerer_drain(rf_answerer *answerer, rf_told *out, uint32_t max);
 /* All peers that are known, with each service that they have asked or that owes them a `ready`: how many. */
 int32_t rf_answerer_peers(rf_answerer *answerer, rf_told *out, uint32_t max);
+/* Who last sent a text that means no service of its port: tag is its first word, service who answered; 0: nobody has yet. */
+int32_t rf_answerer_unknown(rf_answerer *answerer, rf_told *out);
 int32_t rf_answerer_event_fd(const rf_answerer *answerer);
 void rf_answerer_counts_read(rf_answerer *answerer, rf_answerer_counts *out);
 /* cffi: end */

@@ -155,6 +155,15 @@ int32_t rf_answerer_peers(rf_answerer *answerer, rf_told *out, uint32_t max)
     return (int32_t)n;
 }
 
+int32_t rf_answerer_unknown(rf_answerer *answerer, rf_told *out)
+{
+    pthread_mutex_lock(&answerer->lock);
+    *out = answerer->unknown;
+    const bool any = answerer->counts.unknown > 0;
+    pthread_mutex_unlock(&answerer->lock);
+    return any;
+}
+
 int32_t rf_answerer_event_fd(const rf_answerer *answerer)
 {
     return answerer->event_fd;

@@ -28,6 +28,7 @@ struct rf_answerer {
     uint32_t listeners_len;
     struct rf_words words;
     rf_answerer_counts counts; /* but `open` and `told_lost`, which places and words have */
+    rf_told unknown;           /* who last asked for what no service of the port is called, and for what */
     struct rf_places places;   /* the thread's own, but for the networks that may ask */
 };
 

@@ -37,6 +37,13 @@ static uint32_t next_word(const char *text, uint32_t len, uint32_t *at, const ch
     return *at - from;
 }
 
+/* A word as it can be shown to people and kept in a file. */
+static void copy_plain(char out[RF_ANSWER_TAG_MAX + 1], const char *word, uint32_t len)
+{
+    for (uint32_t i = 0; i < len && i < RF_ANSWER_TAG_MAX; i++)
+        out[i] = word[i] > ' ' && word[i] <= '~' ? word[i] : '?';
+}
+
 void rf_words_read(const struct rf_words *words, const char *text, uint32_t len, uint64_t services, uint32_t fallback,
                    struct rf_asked *out)
 {
@@ -55,9 +62,10 @@ void rf_words_read(const struct rf_words *words, const char *text, uint32_t len,
         out->unknown = false;
         break;
     }
+    if (out->unknown)
+        copy_plain(out->word, name, name_len);
     const uint32_t tag_len = next_word(text, len, &at, &tag);
-    for (uint32_t i = 0; i < tag_len && i < RF_ANSWER_TAG_MAX; i++) /* it is shown to people and kept in a file */
-        out->tag[i] = tag[i] > ' ' && tag[i] <= '~' ? tag[i] : '?';
+    copy_plain(out->tag, tag, tag_len);
 }
 
 /* --- peers --------------------------------------------------------------------------------------------------------- */

@@ -47,6 +47,7 @@ struct rf_words {
 struct rf_asked {
     uint32_t service; /* RF_ANSWER_NOBODY: none */
     bool unknown;     /* it named none of them */
+    char word[RF_ANSWER_TAG_MAX + 1]; /* the first, where it is unknown */
     char tag[RF_ANSWER_TAG_MAX + 1];
 };
 

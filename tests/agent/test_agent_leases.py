@@ -47,6 +47,23 @@ def test_a_newer_order_takes_the_place_of_an_older_one_of_its_kind() -> None:
     assert book.standing("db", NOW) == ()
 
 
+def test_what_is_about_to_stand_is_kept_and_counts_for_nobody_yet() -> None:
+    book = Book([order(OrderWord.WEIGHT, weight_pct=5)])
+    drain, maint = order(), order(OrderWord.MAINT)
+    book.announce("app", Slot.STATE, drain)
+    book.announce("app", Slot.WEIGHT, None)
+    assert book.orders() == [drain]
+    assert [each.word for each in book.standing("app", NOW)] == [OrderWord.WEIGHT]
+    book.announce("app", Slot.STATE, maint)  # a second operator, before the first one's order has come
+    book.give(drain)
+    book.release("app", Slot.WEIGHT)
+    assert (book.orders(), book.standing("app", NOW)) == ([maint], (drain,))
+    book.give(maint)
+    assert (book.orders(), book.standing("app", NOW)) == ([maint], (maint,))
+    assert book.release("app", Slot.STATE) is maint
+    assert book.orders() == []
+
+
 def test_a_clock_set_back_does_not_lengthen_a_lease_beyond_its_length() -> None:
     book = Book([order()])
     earlier = NOW - 86_400 * S

@@ -127,6 +127,23 @@ CASES = [
 ]  # fmt: skip
 
 
+STEPS = [
+    ("listen = ':9777'", "it belongs under [agent]"),
+    ("[agent]\nsmooth = '5s'", "it belongs under [service.NAME]"),
+    ("[service.a]\nhttp = ':80'", "it belongs under [agent]"),
+    ("[agent]\nlisten = '0.0.0.0:9777'", 'write listen = ["0.0.0.0:9777"]'),
+    ("[service.a]\nsignal = 'cpu'", "write [[service.a.signal]] and its keys below"),
+    ("[[service.a.signal]]\nkind='cpu'\ncurve='50'", "write points: [[50, 100], [90, 10]]"),
+    ("[[service.a.state]]\nsay='down'\nsignal='x'\nop='='\nvalue=1", "did you mean '=='?"),
+    ("[agent]\nhttp = '127.0.0.1:9777'", "give the pages a port of their own"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "step"), STEPS, ids=[step for _, step in STEPS])
+def test_the_next_step_is_the_one_that_was_missed(text: str, step: str) -> None:
+    assert f"  help: {step}" in complaint(text)
+
+
 @pytest.mark.parametrize(("text", "message"), CASES, ids=[message[:40] for _, message in CASES])
 def test_what_is_wrong_is_said(text: str, message: str) -> None:
     said = complaint(text)

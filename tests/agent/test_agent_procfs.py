@@ -30,6 +30,11 @@ def test_cpu_of_the_machine() -> None:
         procfs.busy_pct(procfs.CpuTimes(1, 1), procfs.CpuTimes(1, 1))
 
 
+@pytest.mark.parametrize(("text", "count"), [("0-3,8\n", 5), ("7", 1), ("\n", 0)])
+def test_a_list_of_cpus(text: str, count: int) -> None:
+    assert procfs.count_cpus(text) == count
+
+
 def test_cpu_of_a_cgroup() -> None:
     assert procfs.parse_cpu_usage("usage_usec 123\nuser_usec 100\nsystem_usec 23\n") == 123
     assert procfs.parse_cpu_max("max 100000\n", 8) == 8

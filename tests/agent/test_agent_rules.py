@@ -216,7 +216,7 @@ def test_the_tree_tells_what_led_to_the_answer() -> None:
         "├─ weight: 55%  (floor 1%)\n"
         "│  ├─ asked for: 55.0%  (min of 1)\n"
         "│  │  └─ cpu: 55.0%  (70, 1.0 s old)\n"
-        "│  ├─ smoothed: 55.0%  (time constant 5000 ms)\n"
+        "│  ├─ smoothed: 55.0%  (time constant 5 s)\n"
         "│  ├─ aim: 55.0%  (moves by 3 or more)\n"
         "│  └─ stepped: 55.0%  (at most 20 a second)\n"
         "└─ drain: not said  (disk > 90 is false for 0.0 s)\n"

@@ -87,6 +87,28 @@ def test_one_port_answers_for_many_services(tmp_path: Path) -> None:
     trio.run(main)
 
 
+def test_a_word_that_means_no_service_is_told_once() -> None:
+    told: list[str] = []
+    service = Service(plain(), this_machine(), None, told.append)
+
+    async def main() -> None:
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                port = (await nursery.start(service.run))[0][1]
+                for text in (b"ap\n", b"ap\n", b"\x1b[2J x\n"):
+                    assert await ask(port, text) == b"up 100%\n"
+                    while not told or "'ap'" not in told[0] or service.voice.unknown() not in told[-1]:
+                        service.ordered()  # its tick comes at once
+                        await trio.sleep(0.01)
+                service.stop()
+
+    trio.run(main)
+    assert told == [
+        f"note: 127.0.0.1 asks for '{word}', which is no service of its port, and is answered for 'db'; services: app, db"
+        for word in ("ap", "?[2J")
+    ]
+
+
 def test_what_a_file_says_is_answered_and_taken_back(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(flag(tmp_path / "out")) as (_, port):

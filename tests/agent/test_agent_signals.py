@@ -104,11 +104,44 @@ def test_a_container_is_measured_by_its_limits(made: Made) -> None:
 def test_an_agents_own_unit_says_nothing_of_the_service_but_a_slice_around_it_does(made: Made) -> None:
     made.write("proc/self/cgroup", "0::/app.slice/agent.service\n")
     made.limit("/app.slice/agent.service")
-    assert made.machine.find_cgroup(Scope.AUTO, "cpu.max") is None
-    assert str(made.machine.find_cgroup(Scope.CGROUP, "cpu.max")).endswith("/app.slice/agent.service")
+    assert found(made, Scope.AUTO) == []
+    assert found(made, Scope.CGROUP) == ["/app.slice/agent.service"]
     made.limit("/app.slice")
-    assert str(made.machine.find_cgroup(Scope.AUTO, "cpu.max")).endswith("/app.slice")
-    assert made.machine.find_cgroup(Scope.MACHINE, "cpu.max") is None
+    assert found(made, Scope.AUTO) == ["/app.slice"]
+    assert found(made, Scope.CGROUP) == ["/app.slice/agent.service", "/app.slice"]
+    assert found(made, Scope.MACHINE) == []
+
+
+def found(made: Made, scope: Scope) -> list[str]:
+    return [path.removeprefix(made.machine.cgroups) for path in made.machine.find_cgroups(scope, "cpu.max")]
+
+
+def test_of_limits_one_around_another_the_fullest_counts(made: Made) -> None:
+    """A container that may use two CPUs, in a pod that may use one, in a slice that has two to run on."""
+    made.write("proc/self/cgroup", "0::/pods/pod/container/agent.service\n")
+    for where in ("/pods", "/pods/pod", "/pods/pod/container"):
+        made.limit(where)
+    made.write("cgroup/pods/cpu.max", "max 100000\n")
+    made.write("cgroup/pods/cpuset.cpus", "0,2-2\n")
+    made.write("cgroup/pods/pod/cpu.max", "100000 100000\n")
+    used = {"/pods": 0, "/pods/pod": 0, "/pods/pod/container": 0}
+    reader = make_reader(Cpu(), made.machine)
+
+    def spend(where: str, us: int) -> float:
+        """What is read after a second in which a cgroup used so much, and what it is in as well."""
+        for name in used:
+            if where.startswith(name):
+                used[name] += us
+            made.write(f"cgroup{name}/cpu.stat", f"usage_usec {used[name]}\n")
+        made.pause(1)
+        return reader().value
+
+    reader()
+    assert spend("/pods/pod/container", 600_000) == pytest.approx(60)
+    assert spend("/pods/pod", 900_000) == pytest.approx(90)  # a neighbour in the pod
+    assert spend("/pods", 1_400_000) == pytest.approx(70)  # a neighbour of the pod
+    made.write("cgroup/pods/pod/memory.current", "1200\n")
+    assert made.read(Memory()) == pytest.approx(90)
 
 
 def test_load_is_by_core(made: Made) -> None:

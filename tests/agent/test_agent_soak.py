@@ -81,6 +81,10 @@ class Folder:
     async def run(self, orders: object, told: object) -> None:
         await trio.sleep_forever()
 
+    async def settled(self) -> str:
+        await trio.lowlevel.checkpoint()
+        return ""
+
     async def write(self, orders: list[Order], told: list[Kept], *, last: bool = False) -> bool:
         self.orders, self.told = msgspec.json.encode(orders), msgspec.json.encode(told)
         await trio.lowlevel.checkpoint()
@@ -211,12 +215,13 @@ class Life:
         self.counts["stale"] += stale
         self.counts["ready"] += "ready" in words
         pcts = [word for word in words if word.endswith("%")]
-        if "drain" in words:  # a drained server hears it once
-            assert len(pcts) <= 1
-        elif weight is not None:
+        if weight is not None:
             assert pcts == [f"{weight.weight_pct}%"]
         elif not stale and self.read_at is not None:
             assert len(pcts) == 1
+        if not stale and self.read_at is not None:
+            assert words[0] in ("up", "down")
+            assert sum(word.startswith("maxconn:") for word in words) == 1
         if weight is None and (stale or self.read_at is None):
             assert pcts == [], "an old number is never said"
         if stale and (state is None or state.word is not OrderWord.READY):

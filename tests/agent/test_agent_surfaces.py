@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
+import re
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
-from risefall.agent.control import CLIENTS_MAX, asker, reply_to
-from risefall.agent.leases import OrderWord
+import risefall.agent.control as control_module
+from risefall.agent.control import CLIENTS_MAX, KEEP_S, Control, asker, reply_to
+from risefall.agent.desk import Desk
+from risefall.agent.leases import Book, Order, OrderWord
 from risefall.agent.machine import this_machine
+from risefall.agent.metrics import COUNTERS
 from risefall.agent.service import Service
 from risefall.agent.settings import Agent, Condition, File, Op, Say, Settings
 from risefall.agent.settings import Service as ServiceSettings
 from risefall.agent.standing import Standing, standing_of
 from risefall.agent.track_file import write_number
+from risefall.agent.voice import Kept, Voice
 from risefall.agent.web import CLIENTS_MAX as WEB_MAX
 from risefall.agent.wire import Ask, Do, Said
 from risefall.agent.words import Part
 from risefall.cli.ctl_agent import ask_agent
+from risefall.engine.answerer import Answerer, Counts, Peer
 from risefall.errors import PeerLost, StartError
 
 LONG_S = 20.0
@@ -115,6 +123,111 @@ def test_what_cannot_be_ordered_is_said_and_changes_nothing(tmp_path: Path, ask:
     trio.run(main)
 
 
+@pytest.mark.parametrize("disk", ["slow", "full", "hangs"])
+def test_an_order_is_on_the_disk_before_anybody_hears_of_it(disk: str) -> None:
+    """And where the disk does not take it, it is obeyed all the same, and who has ordered is told."""
+    settings = Settings(service={"app": PLAIN})
+    seen: list[tuple[str, int]] = []
+
+    async def settled() -> str:
+        desk.refresh("app", 0)  # a reading comes meanwhile
+        seen.append((desk.standing("app", 0, 0).line, len(desk.book.orders())))
+        await trio.sleep({"slow": KEEP_S / 2, "full": 0, "hangs": 1e6}[disk])
+        return "/state: No space left on device" if disk == "full" else ""
+
+    async def main() -> None:
+        def line() -> bytes:
+            voice.freshen("app", 0, 0)
+            return answerer.ask(Peer(ipaddress.ip_address("10.0.0.1")), 0, 0)
+
+        voice = Voice(desk, answerer)
+        control = Control(
+            lambda: desk,
+            lambda: voice,
+            dict,
+            now_ns=lambda: 0,
+            wall_ns=lambda: 0,
+            settled=settled,
+            ordered=lambda: None,
+            log=lambda _: None,
+        )
+        desk.refresh("app", 0)
+        for do, before, after, kept in (
+            (Do.DRAIN, "up 100%", b"up drain 100%\n", 1), (Do.RELEASE, "up drain 100%", b"up ready 100%\n", 0),
+        ):  # fmt: skip
+            said = await control.answer(Ask(do=do, service="app"), 0)
+            assert seen.pop() == (before, kept)
+            assert line() == after
+            assert bool(said.warning) == (disk != "slow")
+
+    desk = Desk(settings, Book(), started_ns=0)
+    with Answerer() as answerer:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+class Slow:
+    """A folder whose disk takes nothing for long, but what is written at the end."""
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+        self.waiting = trio.Event()
+
+    def read(self) -> tuple[Book, list[Kept]]:
+        return Book(), []
+
+    def wake(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    async def run(self, orders: object, told: object) -> None:
+        await trio.sleep_forever()
+
+    async def settled(self) -> str:
+        self.waiting.set()
+        await trio.sleep_forever()
+        return ""
+
+    async def write(self, orders: list[Order], told: list[Kept], *, last: bool = False) -> bool:
+        self.orders = orders
+        await trio.lowlevel.checkpoint()
+        return True
+
+
+@pytest.mark.parametrize("end", ["stop", "reload"])
+def test_an_order_that_waits_for_the_disk_outlives_what_comes_meanwhile(
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop, or a reload after which its service is gone: it is in the file, and nobody stumbles over it."""
+    path = tmp_path / "s"
+    monkeypatch.setattr(control_module, "KEEP_S", 0.2)
+    settings = Settings(agent=Agent(listen=("127.0.0.1:0",), socket=str(path)), service={"app": PLAIN})
+    slow = Slow()
+    service = Service(settings, this_machine(), None, lambda line: None, keeper=slow)
+    errors: list[str] = []
+
+    async def drain() -> None:
+        with suppress(PeerLost):
+            errors.append((await order(path, do=Do.DRAIN, service="app")).error)
+
+    async def main() -> None:
+        with trio.fail_after(LONG_S):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(service.run)
+                nursery.start_soon(drain)
+                await slow.waiting.wait()
+                if end == "reload":
+                    await service.reload(msgspec.structs.replace(settings, service={"db": PLAIN}), None)
+                    while not errors:
+                        await trio.sleep(0.01)
+                service.stop()
+
+    trio.run(main)
+    assert [one.service for one in slow.orders] == ["app"]
+    assert "went with a reload" in errors[0] if end == "reload" else not any(errors)
+
+
 def test_only_root_may_order_in_anothers_name() -> None:
     assert asker(0, " ann\n") == "ann"
     assert asker(0, "") == "root"
@@ -125,10 +238,10 @@ def test_only_root_may_order_in_anothers_name() -> None:
     "line", [b"{}\n", b"show stat\n", b'{"do":"drain","extra":1}\n', b"x" * 5000 + b"\n", b"\xff\n"]
 )
 def test_what_is_no_question_gets_an_answer(line: bytes) -> None:
-    def nobody(ask: Ask, uid: int) -> Said:
+    async def nobody(ask: Ask, uid: int) -> Said:
         raise AssertionError
 
-    assert reply_to(line, 0, nobody).error
+    assert trio.run(reply_to, line, 0, nobody).error
 
 
 def test_idle_clients_keep_no_operator_out(tmp_path: Path) -> None:
@@ -212,9 +325,17 @@ def test_pages(tmp_path: Path) -> None:
             status, page = await get(service, "/metrics")
             assert status == 200
             assert b'risefall_agent_good{service="app"} 0.0\n' in page
-            assert b'risefall_agent_weight_percent{service="db"} 100.0\n' in page
+            assert b'risefall_agent_weight_ratio{service="db"} 1.0\n' in page
+            assert b'risefall_agent_state{service="app",state="maint"} 1.0\n' in page
+            assert b'risefall_agent_state{service="app",state="up"} 0.0\n' in page
             assert b'risefall_agent_order_left_seconds{order="maint",service="app"} +Inf\n' in page
-            assert b'risefall_agent_connections_total{how="answered"} 0.0\n' in page
+            assert b"risefall_agent_answers_total 0.0\n" in page
+            assert b"process_resident_memory_bytes " in page
+            assert {
+                name.removesuffix("_total")
+                for name in re.findall(r"^# TYPE (\S+) counter", page.decode(), re.MULTILINE)
+            } >= {f"risefall_agent_{name}" for name, _ in COUNTERS.values()}
+            assert {*COUNTERS, "open"} == set(Counts.__struct_fields__)
 
     trio.run(main)
 
@@ -239,7 +360,9 @@ def test_clients_that_say_nothing_or_nonsense_keep_no_probe_out() -> None:
             for bad in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"y" * 20_000):
                 stream = await trio.open_tcp_stream(*service.http_address)
                 await stream.send_all(bad)
-                assert (await stream.receive_some(12)).startswith(b"HTTP/1.1 4")
+                assert (await stream.receive_some(99)).startswith(
+                    (b"HTTP/1.1 400 Bad Request", b"HTTP/1.1 431 Request ")
+                )
                 await stream.aclose()
             assert (await get(service, "/"))[0] == 200
             for stream in idle:

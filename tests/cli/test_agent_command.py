@@ -12,7 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+import trio
+
 from cli_kit import risefall
+from risefall.agent.settings import Check, Service, Settings
+from risefall.cli.agent_checks import make_engine
+from risefall.engine.play import Act, Player, When
 
 LONG_S = 20.0
 
@@ -75,6 +81,27 @@ def test_its_checks_are_the_engines(tmp_path: Path, free_port: int) -> None:
     with socket.create_server(("127.0.0.1", free_port)):
         _, out, _ = risefall("agent", "-f", str(path), "--explain")
     assert out.startswith("app: up 100%")
+
+
+@pytest.mark.parametrize(
+    ("url", "act", "status"),
+    [
+        ("tcp://{}", Act(b"", when=When.ACCEPT), "L4OK"),
+        ("http://{}/health", Act(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", when=When.REQUEST), "L7OK"),
+        ("http://{}/health", Act(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", when=When.REQUEST), "L7STS"),
+        ("redis://{}", Act(b"+PONG\r\n", when=When.BYTES, bytes_wanted=14), "L7OK"),
+        ("mysql://{}", Act(b"\x0a\0\0\0\x0a8.0.1\0\0\0\0", when=When.ACCEPT), "L7OK"),
+        ("mysql://{}", Act(b"\x10\0\0\0\xff\x6a\x04Host not here", when=When.ACCEPT), "L7STS"),
+        ("pgsql://check@{}", Act(b"R\0\0\0\x08\0\0\0\0", when=When.BYTES, bytes_wanted=1), "L7OK"),
+    ],
+)
+def test_a_signal_is_a_check_of_any_kind(url: str, act: Act, status: str) -> None:
+    """With its verdict and its status as text; rise and fall are the engine's counter."""
+    with Player(listeners=1, connections=8) as player:
+        _, port = player.listen("127.0.0.1", 0, act)
+        signal = Check(name="own", check=url.format(f"127.0.0.1:{port}"), timeout_ms=20_000)
+        engine = make_engine(Settings(service={"app": Service(signal=(signal,))}))
+        assert trio.run(engine.check, signal) == (status in ("L4OK", "L7OK"), status)
 
 
 def test_a_configuration_that_is_wrong_ends_with_2(tmp_path: Path) -> None:

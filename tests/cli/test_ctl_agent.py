@@ -166,12 +166,19 @@ def test_wait_is_until_balancers_were_told_and_sessions_are_gone(folder: Path) -
             until(lambda: sessions(haproxy_socket) == 1)
             code, out, err = running.ctl("drain", "app", "--wait", "--haproxy", haproxy_socket, "--within", "1s")
             assert code == 1, (out, err)
-            assert "told to 1 of 1 balancers" in out
+            assert "heard by 1 of 1 balancers" in out
             assert "web/one: DRAIN (agent), still 1 sessions" in err
             held.close()
         code, out, err = running.ctl("drain", "app", "--wait", "--haproxy", haproxy_socket)
         assert (code, err) == (0, "")
         assert out.splitlines()[1] == "web/one: DRAIN (agent), no sessions"
+        code, out, err = running.ctl("release", "app", "--haproxy", haproxy_socket)
+        assert (code, err) == (0, "")
+        assert out.splitlines()[1] == "web/one: no check, back"
+        risefall("ctl", "--socket", haproxy_socket, "drain", "web/one")  # which the agent must not undo
+        code, _, err = running.ctl("ready", "app", "--haproxy", haproxy_socket, "--within", "500ms")
+        assert code == 1
+        assert "web/one: DRAIN (agent), still taken out; an operator's own, or servers that share one word" in err
         code, _, err = running.ctl("drain", "app", "--haproxy", haproxy_socket, "--server", "web/none")
         assert code == 2
         assert "has no web/none" in err
@@ -190,4 +197,4 @@ def test_a_balancer_that_has_gone_silent_is_named(folder: Path) -> None:
             until(lambda: bool(running.show()["balancers"]))
         code, _, err = running.ctl("drain", "app", "--wait", "--within", "500ms")
         assert code == 1
-        assert "app: drain: late; told to 0 of 1 balancers; not yet to 127.0.0.1" in err
+        assert "app: drain: late; heard by 0 of 1 balancers; not yet by 127.0.0.1" in err

@@ -125,12 +125,6 @@ class Row(msgspec.Struct, frozen=True):
     reason: str = "disk"
 
     @property
-    def quiet(self) -> str:
-        """What a drained client hears that has heard the weight."""
-        words, mark, reason = self.line.partition("#")
-        return (re.sub(r" [0-9]+%", "", words) if "drain" in words else words) + mark + reason
-
-    @property
     def settled(self) -> tuple[int, int, int]:
         return self.op, self.admin, self.weight
 
@@ -310,11 +304,6 @@ class Play:
         self.heard.append(said.partition("#")[0].split())
         return said
 
-    async def whole(self) -> str:
-        """The same with its weight, which a drained client hears once: before another cause came, when it does not wait."""
-        said = await self.line()
-        return self.row.line if said == self.row.quiet else said
-
     async def state(self) -> tuple[int, int, int]:
         await trio.lowlevel.checkpoint()
         return self.peer.states()[self.row.name]
@@ -351,7 +340,7 @@ class Play:
             self.service.ordered()
         if row.age not in ("fresh", "unread"):
             self.put("n", None)
-        await until(self.whole, row.line, self.where)
+        await until(self.line, row.line, self.where)
         await until(self.state, row.settled, self.where)
         if row.line == NONE:
             await until(self.got_nothing, True, self.where)

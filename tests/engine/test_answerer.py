@@ -96,6 +96,7 @@ def test_the_text_chooses_the_service(answerer: Answerer) -> None:
     assert ask(nobody, b"db\n") == b"db\n"
     assert ask(nobody, b"other\n") is None
     assert answerer.counts().unknown == 2
+    assert answerer.unknown() == (LOCAL.address, "other", None)
     assert ask(add(answerer, 2, by_text=True, services=(0, 2)), b"app\n") == b"db\n"  # no service of that port
     with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as client:  # in pieces, and without its end
         for piece in (b"a", b"p", b"p"):
@@ -109,6 +110,10 @@ def test_no_text_in_time(answerer: Answerer) -> None:
     answerer.say(0, UP)
     assert ask(port) == b"up\n"
     assert answerer.counts().late == 1
+    answerer.say(1, Lines(b"down"))
+    answerer.name("app", 1)
+    assert ask(port, b"app") == b"down\n"  # an agent-send without its line feed
+    assert (answerer.counts().late, answerer.counts().unknown) == (2, 0)
 
 
 def test_a_stale_answer_is_not_given(answerer: Answerer) -> None:

@@ -11,7 +11,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import msgspec
@@ -19,18 +19,21 @@ import trio
 
 from risefall.agent.desk import Desk
 from risefall.agent.explain import render_tree
-from risefall.agent.leases import Order, OrderWord, Slot, length, make_order, plain
+from risefall.agent.leases import Order, OrderWord, Slot, length, make_order, plain, slot_of
 from risefall.agent.voice import Voice
 from risefall.agent.wire import ASK_MAX_BYTES, Ask, Do, Heard, Said, Seen, Shown
 from risefall.errors import StartError
 from risefall.surfaces.serve import Guests, accept, bind, unlink_own
 
+KEEP_S = 2.0
+"""So long an order waits to be on the disk before it is said; a disk that hangs keeps no operator from being obeyed."""
 CLIENTS_MAX = 16
 CLIENT_S = 5.0
 CREDENTIALS = struct.Struct("3i")
 """pid, uid, gid; unix(7), SO_PEERCRED."""
 Clock = Callable[[], int]
 Log = Callable[[str], None]
+Answer = Callable[[Ask, int], Awaitable[Said]]
 
 
 @contextmanager
@@ -63,16 +66,21 @@ def open_control(path: str) -> socket.socket:
 
 
 class Control:
-    """What may be asked, and who is told of orders. ports: of each service, and whether they are its own alone."""
+    """What may be asked, and who is told of orders.
+
+    desk, voice, ports: those of the moment, as a reload makes others. ports: of each service, and whether they are its own
+    alone. settled: waits until orders are on the disk; why they are not.
+    """
 
     def __init__(
         self,
-        desk: Desk,
-        voice: Voice,
-        ports: dict[str, tuple[tuple[int, ...], bool]],
+        desk: Callable[[], Desk],
+        voice: Callable[[], Voice],
+        ports: Callable[[], dict[str, tuple[tuple[int, ...], bool]]],
         *,
         now_ns: Clock,
         wall_ns: Clock,
+        settled: Callable[[], Awaitable[str]],
         ordered: Callable[[], None],
         log: Log,
     ) -> None:
@@ -81,22 +89,30 @@ class Control:
         self._ports = ports
         self._now_ns = now_ns
         self._wall_ns = wall_ns
+        self._settled = settled
         self._ordered = ordered
         self._log = log
 
-    def answer(self, ask: Ask, uid: int) -> Said:
-        """Does what is asked by a user; or says why not."""
-        known = self._desk.services()
+    async def answer(self, ask: Ask, uid: int) -> Said:
+        """Does what is asked by a user; or says why not. An order is on the disk before anybody hears of it."""
+        known = self._desk().services()
         if ask.service and ask.service not in known:
             return Said(error=f"no service '{ask.service}'; there are: {', '.join(known)}", unknown=True)
         if ask.do is Do.SHOW:
-            return self._said((), ask.service)
+            return self.look(ask.service)
         if not ask.service:
             return Said(error="which service?", unknown=True)
+        warning = ""
         if ask.do is Do.RELEASE:
-            gone = [self._desk.release(ask.service, slot) for slot in Slot]
-            ended = tuple(order for order in gone if order is not None)
-            self._log(f"{ask.service}: orders released by {asker(uid, ask.who)}: {len(ended)}")
+            for slot in Slot:
+                self._desk().book.announce(ask.service, slot, None)
+            try:
+                warning = await self._keep()
+            finally:
+                gone = [self._desk().release(ask.service, slot) for slot in Slot]
+                ended = tuple(order for order in gone if order is not None)
+                self._log(f"{ask.service}: orders released by {asker(uid, ask.who)}: {len(ended)}")
+                self._ordered()
         else:
             try:
                 order = make_order(
@@ -110,37 +126,50 @@ class Control:
                 )
             except ValueError as error:
                 return Said(error=str(error))
-            before = self._desk.give(order)
-            ended = () if before is None else (before,)
-            self._log(spoken(order))
-        self._ordered()
-        return self._said(ended, ask.service)
+            self._desk().book.announce(order.service, slot_of(order.word), order)
+            try:
+                warning = await self._keep()
+            finally:  # whoever has ordered may be gone meanwhile; the order stands
+                before = self._desk().give(order)
+                ended = () if before is None else (before,)
+                self._log(spoken(order))
+                self._ordered()
+        if ask.service not in self._desk().services():
+            return Said(error=f"the service '{ask.service}' went with a reload meanwhile", unknown=True)
+        return msgspec.structs.replace(self.look(ask.service), ended=ended, warning=warning)
 
-    def _said(self, ended: tuple[Order, ...], service: str) -> Said:
-        names = [service] if service else self._desk.services()
-        return Said(now_ns=self._wall_ns(), ended=ended, services=tuple(self.shown(name) for name in names))
+    async def _keep(self) -> str:
+        """Waits until what was announced is on the disk, but not for long; why it is not."""
+        with trio.move_on_after(KEEP_S):
+            return await self._settled()
+        return f"the disk has not taken it within {KEEP_S:g} s"
+
+    def look(self, service: str = "") -> Said:
+        """All there is to see of a service, or of all."""
+        names = [service] if service else self._desk().services()
+        return Said(now_ns=self._wall_ns(), services=tuple(self.shown(name) for name in names))
 
     def shown(self, name: str) -> Shown:
         """All there is to see of one service."""
         now_ns, wall_ns = self._now_ns(), self._wall_ns()
-        version = self._desk.version(name)
-        ports, alone = self._ports.get(name, ((), True))
+        version = self._desk().version(name)
+        ports, alone = self._ports().get(name, ((), True))
         return Shown(
-            standing=self._desk.standing(name, now_ns, wall_ns),
-            orders=self._desk.book.standing(name, wall_ns),
+            standing=self._desk().standing(name, now_ns, wall_ns),
+            orders=self._desk().book.standing(name, wall_ns),
             signals=tuple(self._signals(name, now_ns)),
             balancers=tuple(
                 Heard(balancer=str(told.peer), ago_s=(now_ns - told.at_ns) / 1e9, current=told.word == version)
-                for told in self._voice.polling(now_ns)[name]
+                for told in self._voice().polling(now_ns)[name]
             ),
             ports=ports,
             alone=alone,
-            explained=render_tree(self._desk.explain(name, now_ns, wall_ns)),
+            explained=render_tree(self._desk().explain(name, now_ns, wall_ns)),
         )
 
     def _signals(self, name: str, now_ns: int) -> Iterator[Seen]:
-        readings = self._desk.readings(name)
-        for signal in self._desk.settings.service[name].signal:
+        readings = self._desk().readings(name)
+        for signal in self._desk().settings.service[name].signal:
             reading = readings.get(signal.name)
             if reading is None:
                 yield Seen(name=signal.name, failure="not read yet")
@@ -166,7 +195,7 @@ def spoken(order: Order) -> str:
     return f"{order.service}: '{word}'{lease} by {order.who}" + (f": {order.reason}" if order.reason else "")
 
 
-async def serve_control(opened: socket.socket, answer: Callable[[Ask, int], Said]) -> None:
+async def serve_control(opened: socket.socket, answer: Answer) -> None:
     """Answers clients until it is cancelled."""
     with trio.socket.from_stdlib_socket(opened.dup()) as listener:
         guests = Guests(CLIENTS_MAX)
@@ -177,7 +206,7 @@ async def serve_control(opened: socket.socket, answer: Callable[[Ask, int], Said
                 nursery.start_soon(serve_client, client, guests, answer)
 
 
-async def serve_client(client: trio.socket.SocketType, guests: Guests, answer: Callable[[Ask, int], Said]) -> None:
+async def serve_client(client: trio.socket.SocketType, guests: Guests, answer: Answer) -> None:
     """One client to its end."""
     try:
         with client, trio.move_on_after(CLIENT_S), suppress(OSError):
@@ -185,19 +214,20 @@ async def serve_client(client: trio.socket.SocketType, guests: Guests, answer: C
             if not line:
                 return
             uid = CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))[1]
-            rest = memoryview(msgspec.json.encode(reply_to(line, uid, answer)) + b"\n")
+            rest = memoryview(msgspec.json.encode(await reply_to(line, uid, answer)) + b"\n")
             while rest:
                 rest = rest[await client.send(rest) :]
     finally:
         guests.leave()
 
 
-def reply_to(line: bytes, uid: int, answer: Callable[[Ask, int], Said]) -> Said:
+async def reply_to(line: bytes, uid: int, answer: Answer) -> Said:
     """The reply to whatever has come."""
+    await trio.lowlevel.checkpoint()
     if len(line) > ASK_MAX_BYTES:
         return Said(error="too long")
     try:
         ask = msgspec.json.decode(line.partition(b"\n")[0], type=Ask)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         return Said(error=f"this is the control socket of risefall agent, which wants one line of JSON: {error}")
-    return answer(ask, uid)
+    return await answer(ask, uid)

@@ -11,7 +11,7 @@ import msgspec
 
 from risefall.agent.leases import Book, Order, Slot
 from risefall.agent.reading import Reading, latest
-from risefall.agent.rules import ADMIN, Answer, Memory, Node, decide
+from risefall.agent.rules import ADMIN, Answer, Held, Memory, Node, decide
 from risefall.agent.settings import Say, Service, Settings
 from risefall.agent.standing import Standing, standing_of
 from risefall.agent.words import Part, render_line, resolve
@@ -51,6 +51,23 @@ class Desk:
         self.closing: Say | None = None
         """The word of an agent that is about to go."""
 
+    def adopt(self, before: Desk, now_ns: int) -> None:
+        """Goes on where a desk of other settings was: numbers of the same signals, and what weights and conditions have behind
+        them. The orders are one book already.
+        """
+        self.closing = before.closing
+        for name, counter in self._counters.items():
+            old = before._counters.get(name)
+            if old is None:
+                continue
+            same = {signal.name for signal in counter.service.signal if signal in old.service.signal}
+            counter.readings = {key: reading for key, reading in old.readings.items() if key in same}
+            counter.version, counter.balancers = old.version, old.balancers
+            past = dict(zip(old.service.state, old.memory.held, strict=False))
+            held = tuple(past.get(condition, Held()) for condition in counter.service.state)
+            counter.memory = msgspec.structs.replace(old.memory, held=held)
+            self.refresh(name, now_ns)
+
     # --- readings and orders
 
     def put(self, service: str, signal: str, reading: Reading) -> None:
@@ -77,21 +94,25 @@ class Desk:
         return counter.answer
 
     def give(self, order: Order) -> Order | None:
-        """Takes an operator's order; returns the one whose place it took. Raises KeyError for an unknown service."""
-        self._counters[order.service].version += 1
+        """Takes an operator's order; returns the one whose place it took. One on a service that is not known waits in the book."""
+        self._ordered(order.service)
         return self.book.give(order)
 
     def release(self, service: str, slot: Slot) -> Order | None:
         """Ends an order before its time."""
-        self._counters[service].version += 1
+        self._ordered(service)
         return self.book.release(service, slot)
+
+    def _ordered(self, service: str) -> None:
+        """Balancers have something to hear."""
+        if service in self._counters:
+            self._counters[service].version += 1
 
     def expire(self, wall_ns: int) -> list[Order]:
         """Takes out the orders that have ended. Those on services that the settings no longer know end here too."""
         ended = self.book.expire(wall_ns)
         for order in ended:
-            if order.service in self._counters:
-                self._counters[order.service].version += 1
+            self._ordered(order.service)
         return ended
 
     def version(self, service: str) -> int:
@@ -140,4 +161,6 @@ class Desk:
                  ", ".join(text for text in (order.who, order.reason) if text))
             for order in self.book.standing(service, wall_ns)
         )  # fmt: skip
-        return Node(service, line, f"limit {self._counters[service].service.stale_ms} ms{old}", (*orders, answer.tree))
+        return Node(
+            service, line, f"limit {self._counters[service].service.stale_ms / 1000:g} s{old}", (*orders, answer.tree)
+        )

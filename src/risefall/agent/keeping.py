@@ -29,6 +29,8 @@ class Keep(Protocol):
 
     async def run(self, orders: Callable[[], list[Order]], told: Callable[[], list[Kept]]) -> None: ...
 
+    async def settled(self) -> str: ...
+
     async def write(self, orders: list[Order], told: list[Kept], *, last: bool = False) -> bool: ...
 
     def close(self) -> None: ...
@@ -44,6 +46,8 @@ class Keeper:
         self._orders: list[Order] = []
         self._owed: list[Kept] = []
         self._failed = ""
+        self._asked = self._written = 0
+        self._turned = trio.Event()
         self._lock = trio.Lock()
         self._claim: BinaryIO | None = None
 
@@ -90,7 +94,23 @@ class Keeper:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
+            asked = self._asked
             await self.write(orders(), told())
+            self._written = asked
+            self._turned.set()
+            self._turned = trio.Event()
+
+    async def settled(self) -> str:
+        """Waits until all that stands now was written; why it could not be. For as long as the disk takes: the caller has a limit."""
+        if self._folder is None:
+            await trio.lowlevel.checkpoint()
+            return ""
+        self._asked += 1
+        mine = self._asked
+        self.wake()
+        while self._written < mine:
+            await self._turned.wait()
+        return self._failed
 
     async def write(self, orders: list[Order], told: list[Kept], *, last: bool = False) -> bool:
         """Writes what has changed since the last time; whether all is on the disk. last: also who has polled."""
@@ -106,10 +126,10 @@ class Keeper:
                     self._owed = owed_of(told)
                 self._failed = ""
             except OSError as error:
-                said = f"warning: orders are not kept: {error.filename or self._folder}: {error.strerror}"
-                if said != self._failed:
-                    self._log(said)
-                self._failed = said
+                why = f"{error.filename or self._folder}: {error.strerror}"
+                if why != self._failed:
+                    self._log(f"warning: orders are not kept: {why}")
+                self._failed = why
                 return False
             return True
 

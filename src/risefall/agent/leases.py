@@ -93,21 +93,33 @@ def plain(text: str) -> str:
 
 
 class Book:
-    """All orders that stand."""
+    """All orders that stand, and those that are about to: these are kept first, so that nothing is said that a crash undoes."""
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
         self._orders = {(order.service, slot_of(order.word)): order for order in orders}
+        self._coming: dict[tuple[str, Slot], Order | None] = {}
+
+    def announce(self, service: str, slot: Slot, order: Order | None) -> None:
+        """What will be given or, None, released: it belongs into the file from now on, and does not stand yet."""
+        self._coming[service, slot] = order
 
     def give(self, order: Order) -> Order | None:
         """Takes an order; returns the one whose place it took."""
         key = order.service, slot_of(order.word)
         before = self._orders.get(key)
         self._orders[key] = order
+        self._came(key, order)
         return before
 
     def release(self, service: str, slot: Slot) -> Order | None:
         """Ends an order before its time; returns it, None when there was none."""
+        self._came((service, slot), None)
         return self._orders.pop((service, slot), None)
+
+    def _came(self, key: tuple[str, Slot], order: Order | None) -> None:
+        """What was announced has come, unless something else has been announced since."""
+        if self._coming.get(key) is order:
+            self._coming.pop(key, None)
 
     def expire(self, now_ns: int) -> list[Order]:
         """Takes out and returns what has ended. After a clock set back, a lease runs its whole length again, no longer."""
@@ -130,8 +142,9 @@ class Book:
         return min((order.ends_ns for order in self._orders.values() if order.ends_ns is not None), default=None)
 
     def orders(self) -> list[Order]:
-        """All, by service, as they are kept in a file."""
-        return [self._orders[key] for key in sorted(self._orders)]
+        """All, by service, as they are kept in a file: with what was announced."""
+        found = {**self._orders, **self._coming}
+        return [order for key in sorted(found) if (order := found[key]) is not None]
 
 
 def rows(orders: Iterable[Order], now_ns: int) -> list[tuple[str, str, str, str, str, str]]:

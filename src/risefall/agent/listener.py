@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterable
+from contextlib import ExitStack
 
 import msgspec
 
@@ -44,6 +46,46 @@ def fallback_of(settings: Settings, names: tuple[str, ...]) -> str | None:
     if len(names) == 1:
         return names[0]
     return next((name for name in names if settings.service[name].default), None)
+
+
+class Door(msgspec.Struct, frozen=True):
+    """One address, for HAProxy or for the pages."""
+
+    listen: str
+    pages: bool = False
+
+
+class Doors:
+    """Listening sockets. Over a reload those that are still wanted stay open, with whoever waits there."""
+
+    def __init__(self) -> None:
+        self._open: dict[Door, socket.socket] = {}
+
+    def open(self, wanted: Iterable[Door]) -> None:
+        """Opens what is not open yet: all of it or nothing. Raises: StartError."""
+        with ExitStack() as undo:
+            new = {
+                door: undo.enter_context(open_listener(door.listen))
+                for door in dict.fromkeys(wanted)
+                if door not in self._open
+            }
+            undo.pop_all()
+        self._open |= new
+
+    def keep(self, wanted: Iterable[Door]) -> None:
+        """Closes what nobody wants any more."""
+        for door in set(self._open) - set(wanted):
+            self._open.pop(door).close()
+
+    def at(self, door: Door) -> socket.socket:
+        """An open one; whoever accepts gets a duplicate of it."""
+        return self._open[door]
+
+
+def doors_of(settings: Settings) -> list[Door]:
+    """Everything that is listened on."""
+    http = settings.agent.http
+    return [Door(port.listen) for port in ports_of(settings)] + ([Door(http, pages=True)] if http else [])
 
 
 def open_listener(text: str) -> socket.socket:

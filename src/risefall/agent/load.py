@@ -6,6 +6,7 @@ value alone, so that one wrong value hides no other, and then looks at what only
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 import types
@@ -27,6 +28,9 @@ BYTES_MAX = 1 << 20
 KINDS = {str(kind.__struct_config__.tag): kind for kind in get_args(sheet.AnySignal)}
 TOML_PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 SAID_PLACE = re.compile(r" - at `\$(.*)`$")
+QUOTE = "'"
+MEANT = {"=": "=="}
+HOMES: dict[str, type[msgspec.Struct]] = {"[agent]": sheet.Agent, "[service.NAME]": sheet.Service}
 TYPE_NAMES = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list"}
 
 
@@ -183,7 +187,8 @@ def walk_struct(raw: Any, kind: type[msgspec.Struct], where: Where, wrong: list[
         if key == tag:
             clean[key] = value
         elif key not in fields:
-            wrong.append(Finding((*where, key), "there is no such key here", suggest(key, list(fields), "keys")))
+            help = belongs(key, kind) or suggest(key, list(fields), "keys")
+            wrong.append(Finding((*where, key), "there is no such key here", help))
         else:
             clean[key] = walk(value, hints[fields[key].name], (*where, key), wrong)
     for key, each in fields.items():
@@ -226,7 +231,7 @@ def explained(
     plain = bare(kind)[0]
     words = [str(each.value) for each in members(plain)]
     if words:
-        close = nearest(shown.strip("'"), words)
+        close = MEANT.get(shown.strip(QUOTE)) or nearest(shown.strip(QUOTE), words)
         listed = ", ".join(words)
         return Finding(
             where,
@@ -239,10 +244,19 @@ def explained(
         return Finding(where, f"{shown} cannot stand here{place}", first_step(notes))
     message = said[:1].lower() + said[1:].replace("`", "'")
     tail = "" if ", got " in message else f", not {shown}"
-    help = first_step(notes) or (
-        "write points: [[50, 100], [90, 10]]" if where[-1:] == ("curve",) else "see docs/agent.md"
-    )
+    help = first_step(notes) or shape(plain, shown, where) or "see docs/agent.md"
     return Finding(where, f"{message}{tail}{place}", help)
+
+
+def shape(plain: Any, shown: str, where: Where) -> str:
+    """How a list is written, where there should be one."""
+    if where[-1:] == ("curve",):
+        return "write points: [[50, 100], [90, 10]]"
+    if get_origin(plain) is not tuple:
+        return ""
+    if get_args(plain)[0] is str:
+        return f"write {where[-1]} = [{json.dumps(shown.strip(QUOTE))}]"
+    return f"write [[{spelled(where)}]] and its keys below"
 
 
 def members(plain: Any) -> Iterator[Any]:
@@ -254,6 +268,18 @@ def members(plain: Any) -> Iterator[Any]:
 def first_step(notes: list[msgspec.Meta]) -> str:
     """The next step that stands beside a range."""
     return next((note.description for note in notes if note.description), "")
+
+
+def belongs(key: str, kind: type[msgspec.Struct]) -> str:
+    """Where a key belongs that stands in another one of the tables that people mix up."""
+    for place, home in HOMES.items():
+        if (
+            kind in (Settings, *HOMES.values())
+            and home is not kind
+            and key in {each.encode_name for each in msgspec.structs.fields(home)}
+        ):
+            return f"it belongs under {place}"
+    return ""
 
 
 def suggest(word: str, known: list[str], what: str) -> str:

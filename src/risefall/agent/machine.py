@@ -3,7 +3,8 @@
 Whose figures are right depends on where the agent runs. In a container its cgroup is the root of what it sees, and the
 limits there are those of the service beside it. On a plain machine under systemd its cgroup is its own unit, where
 nothing but itself runs: what it may use says nothing of the service, so its own leaf is passed over, and only a limit
-on a slice around it counts. `scope` overrides this.
+on a slice around it counts. `scope` overrides this. Of several limits one around another (a pod's around a container's) any
+may be the one that is reached, so the fullest counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -18,6 +20,8 @@ from risefall.agent import procfs
 from risefall.agent.settings import Scope
 
 FILE_BYTES_MAX = 8 << 20
+LIMITS = {"cpu": ("cpu.max", "cpuset.cpus"), "memory": ("memory.max",), "io": ("io.max",)}
+"""The files of a cgroup that say how much of a resource it may use."""
 FIRST_S = 0.1
 """How long the first measurement of busy CPU takes, as there is none before it."""
 
@@ -37,10 +41,10 @@ class Machine(msgspec.Struct, frozen=True):
     clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000
     pause: Callable[[float], None] = time.sleep
 
-    def find_cgroup(self, scope: Scope, limit_file: str) -> str | None:
-        """The folder of the cgroup whose figures count for a limit such as `cpu.max`; None: the whole machine's."""
+    def find_cgroups(self, scope: Scope, *limit_files: str) -> list[str]:
+        """The folders of the cgroups whose figures count for a limit such as `cpu.max`, inner ones first; none: the machine's."""
         if scope is Scope.MACHINE:
-            return None
+            return []
         try:
             own = procfs.parse_cgroup_path(read_text(f"{self.proc}/self/cgroup"))
         except OSError:
@@ -50,16 +54,17 @@ class Machine(msgspec.Struct, frozen=True):
         here = own.rstrip("/")
         if scope is Scope.AUTO and here:
             here = here.rpartition("/")[0]
+        found = []
         while True:
             folder = self.cgroups + here
-            if self.is_limited(f"{folder}/{limit_file}"):
-                return folder
+            if any(self.is_limited(f"{folder}/{name}") for name in limit_files):
+                found.append(folder)
             if not here:
                 break
             here = here.rpartition("/")[0]
-        if scope is Scope.CGROUP:
-            return self.cgroups + own.rstrip("/")
-        return None
+        if not found and scope is Scope.CGROUP:
+            return [self.cgroups + own.rstrip("/")]
+        return found
 
     def is_limited(self, path: str) -> bool:
         try:
@@ -72,27 +77,29 @@ class Machine(msgspec.Struct, frozen=True):
         if cgroup is None:
             return procfs.parse_stat(read_text(f"{self.proc}/stat"))
         used = procfs.parse_cpu_usage(read_text(f"{cgroup}/cpu.stat"))
-        try:
+        cpus = float(self.cpus)
+        with suppress(FileNotFoundError):
             cpus = procfs.parse_cpu_max(read_text(f"{cgroup}/cpu.max"), self.cpus)
-        except FileNotFoundError:
-            cpus = float(self.cpus)
+        with suppress(FileNotFoundError):
+            cpus = min(cpus, procfs.count_cpus(read_text(f"{cgroup}/cpuset.cpus")) or cpus)
         return procfs.CpuTimes(used, int(self.clock_us() * cpus))
 
     def memory_pct(self, scope: Scope) -> float:
-        """Used memory of the cgroup with a limit, else of the machine."""
-        cgroup = self.find_cgroup(scope, "memory.max")
-        if cgroup is not None:
+        """Used memory of the fullest cgroup with a limit, else of the machine."""
+        found = []
+        for cgroup in self.find_cgroups(scope, *LIMITS["memory"]):
             texts = [read_text(f"{cgroup}/memory.{name}") for name in ("current", "max", "stat")]
             if (pct := procfs.cgroup_memory_pct(*texts)) is not None:
-                return pct
-        return procfs.parse_meminfo(read_text(f"{self.proc}/meminfo"))
+                found.append(pct)
+        return max(found) if found else procfs.parse_meminfo(read_text(f"{self.proc}/meminfo"))
 
     def pressure(self, scope: Scope, resource: str) -> str:
         """The text of a pressure file."""
-        limit_file = {"cpu": "cpu.max", "memory": "memory.max", "io": "io.max"}[resource]
-        cgroup = self.find_cgroup(scope, limit_file)
-        if cgroup is not None and os.path.exists(f"{cgroup}/{resource}.pressure"):
-            return read_text(f"{cgroup}/{resource}.pressure")
+        for cgroup in self.find_cgroups(
+            scope, *LIMITS[resource]
+        ):  # the innermost feels what those around it are short of
+            if os.path.exists(f"{cgroup}/{resource}.pressure"):
+                return read_text(f"{cgroup}/{resource}.pressure")
         return read_text(f"{self.proc}/pressure/{resource}")
 
 

@@ -1,19 +1,39 @@
-"""What the agent shows to Prometheus: its signals, weights and answers."""
+"""What the agent shows to Prometheus: its signals, weights and answers.
+
+Names and units as https://prometheus.io/docs/practices/naming/ has them: base units, ratios from 0 to 1, and a label only
+where the sum over it means something.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 
-import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from risefall.agent.leases import NS
+from risefall.agent.rules import ADMIN
+from risefall.agent.standing import UNKNOWN
 from risefall.agent.wire import Said
 from risefall.engine.answerer import Counts
 
 PREFIX = "risefall_agent_"
+STATES = (*sorted(ADMIN), "up", "down", UNKNOWN)
+COUNTERS = {
+    "accepted": ("connections", "Connections of balancers."),
+    "answered": ("answers", "Answers given."),
+    "stale": ("answers_stale", "Answers whose numbers were too old, so that the safe word was said."),
+    "late": ("answers_late", "Answers for which no whole agent-send came in time."),
+    "unknown": ("words_unknown", "Texts that no service of their port is called."),
+    "silent": ("connections_silent", "Connections for which there was nothing to say."),
+    "refused": ("connections_refused", "Connections from outside of the allowed networks."),
+    "crowded": ("connections_crowded", "Connections above what one source may have."),
+    "evicted": ("connections_evicted", "Connections given up for others."),
+    "told_lost": ("told_lost", "Changes of who was told what that were noted late."),
+}
+"""Of the answerer: what it counts, the metric's name, and its meaning."""
 
 
 class Snapshot(Collector):
@@ -26,18 +46,18 @@ class Snapshot(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._services()
         yield from self._signals()
-        answers = CounterMetricFamily(
-            f"{PREFIX}connections", "Connections of balancers, by how they went.", labels=["how"]
-        )
-        for how, count in msgspec.structs.asdict(self._counts).items():
-            if how != "open":
-                answers.add_metric([how], count)
-        yield answers
+        for field, (name, meaning) in COUNTERS.items():
+            yield CounterMetricFamily(f"{PREFIX}{name}", meaning, value=getattr(self._counts, field))
         yield GaugeMetricFamily(f"{PREFIX}connections_open", "Connections now.", value=self._counts.open)
+        info = GaugeMetricFamily(f"{PREFIX}build_info", "Always 1.", labels=["version"])
+        info.add_metric([version("risefall")], 1)
+        yield info
 
     def _services(self) -> Iterator[Metric]:
         good = GaugeMetricFamily(f"{PREFIX}good", "1 while new clients are welcome.", labels=["service"])
-        weight = GaugeMetricFamily(f"{PREFIX}weight_percent", "The weight; 0 while not good.", labels=["service"])
+        weight = GaugeMetricFamily(
+            f"{PREFIX}weight_ratio", "The weight, 1 for all of it; 0 while not good.", labels=["service"]
+        )
         state = GaugeMetricFamily(f"{PREFIX}state", "1 for the state that is said.", labels=["service", "state"])
         polls = GaugeMetricFamily(f"{PREFIX}balancers", "Balancers that have polled of late.", labels=["service"])
         order = GaugeMetricFamily(
@@ -48,12 +68,13 @@ class Snapshot(Collector):
         for shown in self._said.services:
             name = shown.standing.service
             good.add_metric([name], shown.standing.good)
-            weight.add_metric([name], shown.standing.weight_pct)
-            state.add_metric([name, shown.standing.state], 1)
+            weight.add_metric([name], shown.standing.weight_pct / 100)
+            for each in STATES:
+                state.add_metric([name, each], each == shown.standing.state)
             polls.add_metric([name], len(shown.balancers))
-            for each in shown.orders:
-                left = float("inf") if each.ends_ns is None else (each.ends_ns - self._said.now_ns) / NS
-                order.add_metric([name, each.word.value], left)
+            for given in shown.orders:
+                left = float("inf") if given.ends_ns is None else (given.ends_ns - self._said.now_ns) / NS
+                order.add_metric([name, given.word.value], left)
         yield from (good, weight, state, polls, order)
 
     def _signals(self) -> Iterator[Metric]:
@@ -76,4 +97,5 @@ def render_metrics(said: Said, counts: Counts) -> bytes:
     """The page."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Snapshot(said, counts))
+    ProcessCollector(registry=registry)
     return generate_latest(registry)

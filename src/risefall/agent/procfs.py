@@ -68,6 +68,12 @@ def parse_cpu_max(text: str, cpus: int) -> float:
     return min(float(cpus), quota / period)
 
 
+def count_cpus(text: str) -> int:
+    """How many CPUs a list such as `0-3,8` names."""
+    ranges = (piece.partition("-") for piece in text.strip().split(",") if piece)
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+
+
 def parse_limit(text: str) -> int | None:
     """A file with one number or `max`, such as memory.max; None is no limit."""
     word = text.strip()

@@ -209,12 +209,12 @@ def weigh(
         memory = msgspec.structs.replace(memory, asked=raw, smooth=smooth, aim=aim, said=said)
     nodes = [
         Node("asked for", f"{raw:.1f}%", f"{service.combine.value} of {len(asked)}", tuple(inner)),
-        Node("smoothed", f"{smooth:.1f}%", f"time constant {service.smooth_ms} ms"),
+        Node("smoothed", f"{smooth:.1f}%", f"time constant {service.smooth_ms / 1000:g} s"),
         Node("aim", f"{aim:.1f}%", f"moves by {service.hysteresis_pct:g} or more"),
         Node("stepped", f"{said:.1f}%", f"at most {service.step_pct:g} a second"),
     ]
     if top < curves.FULL_PCT:
-        nodes.append(Node("slow start", f"{top:.1f}%", f"{service.slow_start_ms} ms after boot"))
+        nodes.append(Node("slow start", f"{top:.1f}%", f"{service.slow_start_ms / 1000:g} s after boot"))
     weight = max(service.floor_pct, int(said + 0.5))
     return weight, memory, Node("weight", f"{weight}%", f"floor {service.floor_pct}%", tuple(nodes))
 

@@ -29,6 +29,12 @@ def findings(settings: Settings) -> Iterator[Found]:
         yield from check_listen(("agent", "listen", index), text)
     if agent.http:
         yield from check_listen(("agent", "http"), agent.http)
+        if agent.http in addresses and not agent.http.endswith(":0"):
+            yield (
+                ("agent", "http"),
+                f"'{agent.http}' is where HAProxy asks already",
+                "give the pages a port of their own",
+            )
     for index, text in enumerate(agent.allow):
         yield from check_network(("agent", "allow", index), text)
     yield from check_words(settings)

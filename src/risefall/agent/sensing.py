@@ -7,7 +7,7 @@ further due time, and holds up nobody else; when it comes back its number is dro
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import trio
@@ -35,14 +35,19 @@ class Engine:
 class Sensor:
     """One signal: how it is read next."""
 
-    def __init__(self, signal: AnySignal, machine: Machine, engine: Engine | None) -> None:
+    def __init__(
+        self, signal: AnySignal, machine: Machine, engine: Engine | None, before: Sensor | None = None
+    ) -> None:
+        """before: of the same signal, up to now: what it has counted counts on."""
         self.signal = signal
         self._engine = engine
         self._reader: Reader | None = None if isinstance(signal, Check) else make_reader(signal, machine)
         self._limiter = trio.CapacityLimiter(1)
-        self._health = (
+        self._health: int = (
             signal.rise if isinstance(signal, Check) else 0
         )  # as HAProxy starts: UP, and one failure ends that
+        if before is not None:
+            self._health = before._health
 
     async def read(self) -> Reading:
         """One reading, within the signal's time."""
@@ -106,9 +111,13 @@ async def look_once(desk: Desk, sensors: dict[str, list[Sensor]]) -> None:
         desk.refresh(service, time.monotonic_ns())
 
 
-def make_sensors(desk: Desk, machine: Machine, engine: Engine | None) -> dict[str, list[Sensor]]:
-    """The sensors of each service."""
-    return {
-        name: [Sensor(signal, machine, engine) for signal in service.signal]
-        for name, service in desk.settings.service.items()
-    }
+def make_sensors(
+    desk: Desk, machine: Machine, engine: Engine | None, before: Mapping[str, Sequence[Sensor]] | None = None
+) -> dict[str, list[Sensor]]:
+    """The sensors of each service. before: those of other settings; the same signals go on with what they have counted."""
+
+    def made(name: str, signal: AnySignal) -> Sensor:
+        old = next((sensor for sensor in (before or {}).get(name, ()) if sensor.signal == signal), None)
+        return Sensor(signal, machine, engine, old)
+
+    return {name: [made(name, signal) for signal in service.signal] for name, service in desk.settings.service.items()}

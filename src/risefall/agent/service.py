@@ -13,19 +13,21 @@ from risefall.agent.clock import REAL, Clock
 from risefall.agent.control import Control, control_socket, serve_control
 from risefall.agent.desk import Desk
 from risefall.agent.keeping import Keep, Keeper
-from risefall.agent.listener import TEXT_WAIT_MS, Port, open_listener, ports_of
+from risefall.agent.listener import TEXT_WAIT_MS, Door, Doors, Port, doors_of, ports_of
 from risefall.agent.machine import Machine, boot_ns
 from risefall.agent.sensing import Engine, Sensor, follow, make_sensors
 from risefall.agent.settings import Settings
-from risefall.agent.standing import Standing
+from risefall.agent.standing import Standing, standing_of
 from risefall.agent.track_file import TrackFile
 from risefall.agent.voice import Kept, Voice
-from risefall.agent.wire import Ask, Do
 from risefall.engine.answerer import Answerer, Counts
+from risefall.errors import StartError
 
 TICK_S = 1.0
 """How often answers are decided anew and who polls is counted, beside what readings and orders cause."""
 LAST_WRITE_S = 2.0
+UNKNOWN_MAX = 20
+"""So many wrong words are told at most: whoever may connect may send anything."""
 Log = Callable[[str], None]
 
 
@@ -49,6 +51,7 @@ class Service:
         Raises: StartError when what an earlier agent has left cannot be read.
         """
         self.settings = settings
+        self._machine = machine
         self._usual_socket = usual_socket
         self.voice: Voice
         self._log = log
@@ -60,11 +63,25 @@ class Service:
         self._answerer: Answerer
         self._changed = trio.Event()
         self._stopping = trio.Event()
+        self._next: tuple[Settings, Engine | None] | None = None
+        self._turning, self._turned = trio.Event(), trio.Event()
+        """It is time for other settings or for the end; and these are served."""
+        self._doors = Doors()
+        self._unknown: set[str] = set()
         self._standings: dict[str, Standing] = {}
         self._followers: list[Callable[[Standing], None]] = []
-        self._files = [
-            self._track(name, service.track_file) for name, service in settings.service.items() if service.track_file
-        ]
+        self._files = self._track_files()
+        self._control = Control(
+            lambda: self.desk,
+            lambda: self.voice,
+            self._ports,
+            now_ns=clock.now_ns,
+            wall_ns=clock.wall_ns,
+            settled=self._keeper.settled,
+            ordered=self.ordered,
+            log=log,
+        )
+        self.addresses: list[tuple[str, int]] = []
         self.http_address: tuple[str, int] | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED) -> None:
@@ -72,32 +89,80 @@ class Service:
 
         Raises: StartError for an address that cannot be had; NativeError when there is no room for the answerer.
         """
-        with self._speaking() as addresses, self._surfaces() as (control, web):
+        with ExitStack() as opened:
+            opened.callback(self._doors.keep, ())
+            self._doors.open(doors_of(self.settings))
+            control = self._control_socket(opened)
             try:
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._keeper.run, self.desk.book.orders, self._kept)
                     if control is not None:
-                        nursery.start_soon(serve_control, control, self._control(addresses).answer)
-                    if web is not None:
-                        self._serve_web(nursery, web, addresses)
-                    for file in self._files:
+                        nursery.start_soon(serve_control, control, self._control.answer)
+                    await self._serve(task_status.started)
+                    while self._next is not None:
+                        self._turn(*self._next)
+                        await self._serve(lambda addresses: None)
+                    nursery.cancel_scope.cancel()
+            finally:
+                with trio.CancelScope(shield=True), trio.move_on_after(LAST_WRITE_S):
+                    await self._keeper.write(self.desk.book.orders(), self._told, last=True)
+                self._keeper.close()
+
+    async def _serve(self, started: Callable[[list[tuple[str, int]]], None]) -> None:
+        """Serves until there are other settings, or the end has come and the last words were said."""
+        with self._speaking():
+            try:
+                async with trio.open_nursery() as nursery:
+                    if self.settings.agent.http:
+                        self._serve_web(nursery)
+                    for file in self._files.values():
                         nursery.start_soon(file.run)
                     for service, sensors in self.sensors.items():
                         for sensor in sensors:
                             nursery.start_soon(follow, self.desk, service, sensor, self.refresh)
                     nursery.start_soon(self._tick)
                     nursery.start_soon(self._listen_to_answerer)
-                    nursery.start_soon(self._keeper.run, self.desk.book.orders, self._kept)
-                    task_status.started(addresses)
-                    await self._stopping.wait()
-                    if self.settings.agent.shutdown_ms:
+                    started(self.addresses)
+                    self._turned.set()
+                    await self._turning.wait()
+                    if self.stopped and self.settings.agent.shutdown_ms:
                         await trio.sleep(self.settings.agent.shutdown_ms / 1000)
                     nursery.cancel_scope.cancel()
             finally:
-                with trio.CancelScope(shield=True), trio.move_on_after(LAST_WRITE_S):
-                    await self._keeper.write(self.desk.book.orders(), self._kept(), last=True)
-                self._keeper.close()
+                self._told = self._kept()
+
+    def _turn(self, settings: Settings, engine: Engine | None) -> None:
+        """From one set of settings to the next, between two answerers. What is the same goes on where it was."""
+        self._next = None
+        if not self.stopped:
+            self._turning = trio.Event()
+        before, now_ns = self.desk, self._clock.now_ns()
+        self.settings = settings
+        self._doors.keep(doors_of(settings))
+        self.desk = Desk(settings, before.book, started_ns=now_ns, boot_ns=boot_ns(self._machine))
+        self.desk.adopt(before, now_ns)
+        self.sensors = make_sensors(self.desk, self._machine, engine, self.sensors)
+        for name in set(before.services()) - set(self.desk.services()):
+            self._stands(standing_of(name, None))
+            del self._standings[name]
+        self._files = self._track_files()
 
     # --- what others ask of it
+
+    async def reload(self, settings: Settings, engine: Engine | None) -> None:
+        """Goes on with other settings; returns once they are served.
+
+        Raises: StartError for an address that cannot be had, or what only a restart can change: then all stays as it was.
+        """
+        if self.stopped:
+            return
+        for key in ("state_dir", "socket"):
+            if getattr(settings.agent, key) != getattr(self.settings.agent, key):
+                raise StartError(f"agent.{key} is another one: this takes a restart")
+        self._doors.open(doors_of(settings))
+        self._next, self._turned = (settings, engine), trio.Event()
+        self._turning.set()
+        await self._turned.wait()
 
     def follow_standings(self, follower: Callable[[Standing], None]) -> None:
         """Calls with each service's standing now and at each change (good, weight, state, reason). It must not block."""
@@ -115,6 +180,7 @@ class Service:
             self.desk.closing = self.settings.agent.shutdown
             self.freshen_all()
         self._stopping.set()
+        self._turning.set()
 
     def counts(self) -> Counts:
         """What the answerer has done."""
@@ -126,7 +192,9 @@ class Service:
         self._say(name)
 
     def freshen_all(self) -> None:
-        """Says what has changed beside the readings: orders, or the end."""
+        """Says what has changed beside the readings: orders, or the end. What comes after the last word is only kept."""
+        if self._answerer.closed:
+            return
         for name in self.desk.services():
             self._say(name)
 
@@ -144,61 +212,54 @@ class Service:
         self.voice.freshen(name, now_ns, wall_ns)
         standing = self.desk.standing(name, now_ns, wall_ns)
         if standing != self._standings.get(name):
-            self._standings[name] = standing
-            for follower in self._followers:
-                follower(standing)
+            self._stands(standing)
 
-    def _track(self, name: str, path: str) -> TrackFile:
-        """A file that follows a service."""
-        file = TrackFile(self.settings.service[name], path, self._log)
+    def _stands(self, standing: Standing) -> None:
+        """Tells whoever follows how a service stands."""
+        self._standings[standing.service] = standing
+        if standing.service in self._files:
+            self._files[standing.service].put(standing)
+        for follower in self._followers:
+            follower(standing)
 
-        def follow_it(standing: Standing) -> None:
-            if standing.service == name:
-                file.put(standing)
+    def _track_files(self) -> dict[str, TrackFile]:
+        """The files that follow services."""
+        made = {
+            name: TrackFile(service, service.track_file, self._log)
+            for name, service in self.settings.service.items()
+            if service.track_file
+        }
+        for name in set(made) & set(self._standings):
+            made[name].put(self._standings[name])
+        return made
 
-        self.follow_standings(follow_it)
-        return file
-
-    @contextmanager
-    def _surfaces(self) -> Iterator[tuple[socket.socket | None, socket.socket | None]]:
-        """The sockets of the operator and of HTTP, where there are any."""
+    def _control_socket(self, opened: ExitStack) -> socket.socket | None:
+        """The operator's socket, where there is one."""
         path = self.settings.agent.socket
-        with ExitStack() as opened:
-            control = None
-            if where := path or self._usual_socket:
-                required = path is not None
-                control = opened.enter_context(control_socket(where, required=required, log=self._log))
-            web = opened.enter_context(open_listener(self.settings.agent.http)) if self.settings.agent.http else None
-            yield control, web
+        if where := path or self._usual_socket:
+            return opened.enter_context(control_socket(where, required=path is not None, log=self._log))
+        return None
 
-    def _control(self, addresses: list[tuple[str, int]]) -> Control:
-        """What operators may ask."""
+    def _ports(self) -> dict[str, tuple[tuple[int, ...], bool]]:
+        """The ports of each service, and whether they are its own alone."""
         ports: dict[str, tuple[tuple[int, ...], bool]] = {}
-        for (_, number), port in zip(addresses, ports_of(self.settings), strict=True):
+        for (_, number), port in zip(self.addresses, ports_of(self.settings), strict=True):
             for name in port.services:
                 before, alone = ports.get(name, ((), True))
                 ports[name] = ((*before, number), alone and len(port.services) == 1)
-        return Control(
-            self.desk,
-            self.voice,
-            ports,
-            now_ns=self._clock.now_ns,
-            wall_ns=self._clock.wall_ns,
-            ordered=self.ordered,
-            log=self._log,
-        )
+        return ports
 
-    def _serve_web(self, nursery: trio.Nursery, opened: socket.socket, addresses: list[tuple[str, int]]) -> None:
+    def _serve_web(self, nursery: trio.Nursery) -> None:
         """The pages. Their modules are wanted here alone."""
         from risefall.agent.metrics import render_metrics
         from risefall.agent.web import Site, serve_web
 
-        control = self._control(addresses)
+        opened = self._doors.at(Door(self.settings.agent.http, pages=True)).dup()
         services = self.settings.service
         default = next((name for name in services if services[name].default or len(services) == 1), "")
         site = Site(
             lambda: [self.desk.standing(name, self._clock.now_ns(), self._clock.wall_ns()) for name in services],
-            lambda: render_metrics(control.answer(Ask(do=Do.SHOW), 0), self.counts()),
+            lambda: render_metrics(self._control.look(), self.counts()),
             default,
         )
         self.http_address = opened.getsockname()[:2]
@@ -206,19 +267,15 @@ class Service:
         nursery.start_soon(serve_web, opened, site, allow)
 
     @contextmanager
-    def _speaking(self) -> Iterator[list[tuple[str, int]]]:
-        """The answerer on all its ports, or on none; their addresses."""
+    def _speaking(self) -> Iterator[None]:
+        """The answerer on all its ports."""
         agent = self.settings.agent
-        with ExitStack() as opened:
-            ports = [(opened.enter_context(open_listener(port.listen)), port) for port in ports_of(self.settings)]
-            self._answerer = opened.enter_context(
-                Answerer(
-                    connections_max=agent.connections,
-                    per_source_max=agent.connections_per_source,
-                    text_ms=agent.send_ms or TEXT_WAIT_MS,
-                    linger_ms=agent.deadline_ms,
-                )
-            )
+        with Answerer(
+            connections_max=agent.connections,
+            per_source_max=agent.connections_per_source,
+            text_ms=agent.send_ms or TEXT_WAIT_MS,
+            linger_ms=agent.deadline_ms,
+        ) as self._answerer:
             self.voice = Voice(self.desk, self._answerer)
             self.voice.remember(self._told, self._clock.now_ns(), self._clock.wall_ns())
             for text in agent.allow:
@@ -226,10 +283,11 @@ class Service:
             for name, service in self.settings.service.items():
                 self._answerer.name(service.send or name, self.voice.number(name))
             self.freshen_all()
-            addresses = [listener.getsockname()[:2] for listener, _ in ports]
-            for listener, port in ports:
-                self._listen(listener, port)
-            yield addresses
+            ports = ports_of(self.settings)
+            self.addresses = [self._doors.at(Door(port.listen)).getsockname()[:2] for port in ports]
+            for port in ports:
+                self._listen(self._doors.at(Door(port.listen)).dup(), port)
+            yield
 
     def _listen(self, listener: socket.socket, port: Port) -> None:
         fallback = None if port.fallback is None else self.voice.number(port.fallback)
@@ -246,12 +304,20 @@ class Service:
             if self.voice.drain():
                 self._keeper.wake()
 
+    def _tell_unknown(self) -> None:
+        """A wrong word in an agent-send looks like silence, or like another service; so each is told once."""
+        said = self.voice.unknown()
+        if said and said not in self._unknown and len(self._unknown) < UNKNOWN_MAX:
+            self._unknown.add(said)
+            self._log(f"note: {said}")
+
     async def _tick(self) -> None:
         """Ends leases on time and keeps answers moving where no reading does."""
         while True:
             for order in self.desk.expire(self._clock.wall_ns()):
                 self._log(f"{order.service}: '{order.word.value}' has ended by its lease")
             self.voice.count(self._clock.now_ns())
+            self._tell_unknown()
             for name in self.desk.services():
                 self.refresh(name)
             self._keeper.wake()

@@ -298,6 +298,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How long what HAProxy sends is waited for; None: 200 ms on a port of several services, else not at all."""
     deadline_ms: Limit = field(default=2000, name="deadline")
     seen_ms: Pace = field(default=60_000, name="seen")
+    quiet_drain: bool = False
+    """A drained balancer hears the weight once and not at every poll, each of which HAProxy would log."""
     shutdown: Say = Say.DRAIN
     shutdown_ms: Span = field(default=0, name="shutdown_for")
     state_dir: Path | None = None

@@ -14,7 +14,7 @@ from typing import NamedTuple, assert_never
 
 from risefall.agent import procfs
 from risefall.agent.commands import run_command
-from risefall.agent.machine import FIRST_S, Machine, read_text
+from risefall.agent.machine import FIRST_S, LIMITS, Machine, read_text
 from risefall.agent.pages import fetch_page, json_number, prometheus_number
 from risefall.agent.reading import Reading
 from risefall.agent.settings import (
@@ -101,23 +101,23 @@ def make_reader(signal: AnySignal, machine: Machine) -> Reader:
 
 
 class CpuReader:
-    """Busy CPU since the last reading."""
+    """Busy CPU since the last reading; of several limits, that of the one that is reached first."""
 
     def __init__(self, signal: Cpu, machine: Machine) -> None:
         self._signal = signal
         self._machine = machine
-        self._before: tuple[str | None, procfs.CpuTimes] | None = None
+        self._before: dict[str | None, procfs.CpuTimes] = {}
 
     def read(self) -> Measure:
-        """Blocks a little the first time, and when the cgroup has become another one."""
+        """Blocks a little the first time, and when the cgroups have become others."""
         machine = self._machine
-        cgroup = machine.find_cgroup(self._signal.scope, "cpu.max")
-        if self._before is None or self._before[0] != cgroup:
-            self._before = cgroup, machine.cpu_times(cgroup)
+        cgroups: list[str | None] = [*machine.find_cgroups(self._signal.scope, *LIMITS["cpu"])] or [None]
+        if set(self._before) != set(cgroups):
+            self._before = {cgroup: machine.cpu_times(cgroup) for cgroup in cgroups}
             machine.pause(FIRST_S)
-        now = machine.cpu_times(cgroup)
-        before, self._before = self._before[1], (cgroup, now)
-        return Measure(procfs.busy_pct(before, now))
+        now = {cgroup: machine.cpu_times(cgroup) for cgroup in cgroups}
+        before, self._before = self._before, now
+        return Measure(max(procfs.busy_pct(before[cgroup], now[cgroup]) for cgroup in cgroups))
 
 
 def read_load(signal: Load, machine: Machine) -> Measure:

@@ -67,7 +67,8 @@ class TrackFile:
                 continue
             number = self._wanted
             try:
-                await trio.to_thread.run_sync(write_number, self._path, number)
+                # A disk that hangs holds up no reload: answers would grow old meanwhile.
+                await trio.to_thread.run_sync(write_number, self._path, number, abandon_on_cancel=True)
             except OSError as error:
                 said = f"warning: {self._path}: {error.strerror}: keepalived does not hear of changes"
                 if said != failed:

@@ -29,15 +29,15 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     asked_ms: int = 0
 
 
-def lines_of(part: Part | None, admin: str) -> tuple[bytes, bytes]:
+def lines_of(part: Part | None, admin: str, *, quiet_drain: bool = False) -> tuple[bytes, bytes]:
     """A part as the answerer takes it, usual and for who has something to hear once; nothing for silence.
 
-    A server that is drained hears its weight once: each time HAProxy hears one then it logs "remains in forced drain mode"
-    (2.6.12), and a weight does nothing until the drain ends, when it is said again.
+    quiet_drain: a server that is drained hears its weight once. Each time HAProxy hears one then it logs "remains in forced
+    drain mode" (2.6.12), and a weight does nothing until the drain ends, when it is said again.
     """
     if part is None:
         return b"", b""
-    usual = msgspec.structs.replace(part, weight_pct=None) if admin == Say.DRAIN.value else part
+    usual = msgspec.structs.replace(part, weight_pct=None) if quiet_drain and admin == Say.DRAIN.value else part
     return line_of(usual, admin), line_of(part, admin or READY)
 
 
@@ -66,7 +66,9 @@ class Voice:
         fresh, stale = (self.desk.part(name, at_ns, wall_ns) for at_ns in (now_ns, max(now_ns, limit_ns + 1)))
         admin = next((part.admin or SERVING for part in (fresh, stale) if part is not None), SERVING)
         takes = self.desk.settings.service[name].ready_polls if admin in TAKES else 0
-        lines = Lines(*lines_of(fresh, admin), *lines_of(stale, admin), takes)
+        quiet = self.desk.settings.agent.quiet_drain
+        usual, old = (lines_of(part, admin, quiet_drain=quiet) for part in (fresh, stale))
+        lines = Lines(*usual, *old, takes)
         self._answerer.say(self._numbers[name], lines, word=self.desk.version(name), good_until_ns=max(0, limit_ns))
 
     def ask(self, name: str, peer: Peer, now_ns: int, *, sent: bool = True) -> bytes:
@@ -100,6 +102,15 @@ class Voice:
         """Balancers that poll a service and have not been given an answer that obeys its present orders."""
         version = self.desk.version(name)
         return [str(told.peer) for told in self.polling(now_ns)[name] if told.word != version]
+
+    def unknown(self) -> str:
+        """Who last asked for what is no service here, as it is told to an operator; "" while nobody has."""
+        found = self._answerer.unknown()
+        if found is None:
+            return ""
+        address, word, number = found
+        instead = "gets no answer" if number is None else f"is answered for '{self._names[number]}'"
+        return f"{address} asks for '{word}', which is no service of its port, and {instead}; services: {', '.join(self._names)}"
 
     # --- what outlives this process
 

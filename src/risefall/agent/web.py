@@ -11,6 +11,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 
 import h11
 import msgspec
@@ -126,7 +127,8 @@ def render(talk: h11.Connection, page: Page, *, head: bool) -> bytes:
         (b"cache-control", b"no-store"),
         (b"connection", b"close"),
     ]
-    data = talk.send(h11.Response(status_code=page.status, headers=headers)) or b""
+    reason = HTTPStatus(page.status).phrase.encode("ascii")
+    data = talk.send(h11.Response(status_code=page.status, headers=headers, reason=reason)) or b""
     if not head:
         data += talk.send(h11.Data(data=page.body)) or b""
     return data + (talk.send(h11.EndOfMessage()) or b"")

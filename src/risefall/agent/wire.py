@@ -69,9 +69,13 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply. error: why nothing was done. unknown: there is no such service. ended: orders that this one ended."""
+    """The reply. error: why nothing was done. unknown: there is no such service. ended: orders that this one ended.
+
+    warning: it was done, and is not on the disk.
+    """
 
     error: str = ""
+    warning: str = ""
     unknown: bool = False
     now_ns: int = 0
     ended: tuple[Order, ...] = ()

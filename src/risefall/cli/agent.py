@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import click
@@ -81,8 +81,8 @@ def run_replay(settings: Settings, name: str, path: str, plot: str | None) -> No
         tell(f"drawn: {plot}")
 
 
-async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, and then for as long as the last word is to be said."""
+async def serve(settings: Settings, read: Callable[[], Settings]) -> None:
+    """Serves until SIGTERM or SIGINT, and then for as long as the last word is to be said; `read` anew at each SIGHUP."""
     from risefall.cli.agent_checks import make_engine
 
     notifier = Notifier(take_environment(os.environ, os.getpid()).notify)
@@ -91,13 +91,31 @@ async def serve(settings: Settings) -> None:
         tell("note: no state folder: what was ordered and told is forgotten at the end; set agent.state_dir")
 
     async def wait_signal(scope: trio.CancelScope) -> None:
-        """The first signal begins the end, a second one is the end."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
+        """The first signal to end begins the end, a second one is the end."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    nursery.start_soon(reload)
+                    continue
                 if service.stopped:
                     scope.cancel()
                 service.stop()
-                notifier.tell("STOPPING=1", f"STATUS=says its last word for {settings.agent.shutdown_ms / 1000:g} s")
+                last_s = service.settings.agent.shutdown_ms / 1000
+                notifier.tell("STOPPING=1", f"STATUS=says its last word for {last_s:g} s")
+
+    async def reload() -> None:
+        """A file that cannot be used changes nothing."""
+        if service.stopped:
+            return
+        notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            new = read()
+            await service.reload(new, make_engine(new))
+        except (ConfigError, StartError) as error:
+            tell(f"not reloaded, all goes on as before: {error}")
+        else:
+            tell(f"reloaded, answering on {', '.join(map(spelled, service.addresses))}")
+        notifier.tell("READY=1", f"STATUS=answering on {', '.join(map(spelled, service.addresses))}")
 
     with ExitStack() as opened:
         async with trio.open_nursery() as nursery:
@@ -166,6 +184,8 @@ def command(
 ) -> None:
     """Answers HAProxy's agent-check on a backend: weight, maxconn and state from this machine's signals.
 
+    SIGHUP reads FILE anew, and a bad one changes nothing; SIGTERM says the last word, and a second one ends it at once.
+
     A trace for --replay is CSV whose first line names its columns: t (seconds) and signals. HAProxy cuts a weight in per
     cent of the configured one to a whole number, so give its servers `weight 100`.
 
@@ -184,6 +204,6 @@ def command(
         click.echo(trio.run(explain, settings))
         return
     try:
-        trio.run(serve, settings)
+        trio.run(serve, settings, lambda: settings_of(path, listen))
     except BaseExceptionGroup as group:
         raise first_cause(group) from None

@@ -22,9 +22,12 @@ from risefall.cli.fitted import fitted
 from risefall.cli.options import duration_s, json_option
 from risefall.errors import PeerLost
 from risefall.surfaces.client import TIMEOUT_S, Client
-from risefall.surfaces.peer import read_servers, read_state_rows
+from risefall.surfaces.peer import read_draining, read_servers, read_state_rows
 
 LOOK_S = 0.2
+OUT = ("DRAIN", "MAINT")
+"""How HAProxy's status of a server begins that an operator or an agent has taken out."""
+SHARED = "an operator's own, or servers that share one word in agent-send: give each a second one"
 Function = Callable[..., Any]
 
 
@@ -51,7 +54,10 @@ def agent_options(function: Function) -> Function:
             click.option("--reason", metavar="TEXT", default="", help="agent: why; HAProxy logs it"),
             click.option("--wait", is_flag=True, help="agent: until every balancer that polls was told"),
             click.option(
-                "--haproxy", metavar="SOCKET", multiple=True, help="agent: --wait, and until its sessions are gone"
+                "--haproxy",
+                metavar="SOCKET",
+                multiple=True,
+                help="agent: --wait, and until its sessions are gone, or its servers are back",
             ),
             click.option(
                 "--server", metavar="BACKEND/SERVER", multiple=True, help="agent: which of --haproxy's, if not by port"
@@ -186,6 +192,8 @@ def give(
                 tell(f"{path}: {said.error}")
                 worst = max(worst, MISUSE if said.unknown else REFUSED)
                 continue
+            if said.warning:
+                tell(f"{path}: warning: {name}: done, but not kept over a restart of the agent: {said.warning}")
             given.append((path, said))
             if not (wish.wait or wish.haproxy) or dry_run:
                 report(done_of(path, said, shown, "planned" if dry_run else "done"), said, as_json=as_json)
@@ -193,7 +201,10 @@ def give(
         for path, said in given:
             worst = max(worst, wait_told(path, said, shown, deadline, limit_s, as_json=as_json))
             for client, servers in gone.get((path, said.services[0].standing.service), ()):
-                worst = max(worst, wait_gone(client, servers, deadline, as_json=as_json))
+                if do in (Do.RELEASE, Do.READY):
+                    worst = max(worst, wait_back(client, servers, deadline, as_json=as_json))
+                else:
+                    worst = max(worst, wait_gone(client, servers, deadline, as_json=as_json))
     sys.exit(worst)
 
 
@@ -221,9 +232,12 @@ def report(done: Done, said: Said, *, as_json: bool) -> None:
         if order.ends_ns is not None and done.order.startswith(order.word.value)
     )
     polls = len(done.told) + len(done.waiting)
-    told = f"told to {len(done.told)} of {polls} balancers" if polls else "no balancer polls"
-    late = f"; not yet to {', '.join(done.waiting)}" if done.outcome == "late" else ""
-    click.echo(f"{done.service}: {done.order}: {done.outcome}{lease}; {told}{late}", err=done.outcome == "late")
+    told = f"heard by {len(done.told)} of {polls} balancers" if polls else "no balancer polls"
+    if done.outcome == "late":
+        told += f"; not yet by {', '.join(done.waiting)}"
+    elif done.waiting and done.outcome == "done":
+        told += " so far (--wait waits for the others)"
+    click.echo(f"{done.service}: {done.order}: {done.outcome}{lease}; {told}", err=done.outcome == "late")
 
 
 def wait_told(path: str, said: Said, order: str, deadline: float, limit_s: float, *, as_json: bool) -> int:
@@ -269,23 +283,54 @@ def seek(
 
 def wait_gone(client: Client, servers: Sequence[str], deadline: float, *, as_json: bool) -> int:
     """Until the sessions on HAProxy's servers are gone."""
+
+    def words(one: Waited) -> str:
+        return "no sessions" if one.reached else f"still {one.sessions} sessions"
+
+    return wait_and_tell(client, lambda peer: look(peer, servers, Goal("", 0)), words, deadline, as_json=as_json)
+
+
+def wait_back(client: Client, servers: Sequence[str], deadline: float, *, as_json: bool) -> int:
+    """Until no server of HAProxy's is in drain or maintenance any more, by whomever."""
+
+    def words(one: Waited) -> str:
+        return "back" if one.reached else f"still taken out; {SHARED}"
+
+    return wait_and_tell(client, lambda peer: look_back(peer, servers), words, deadline, as_json=as_json)
+
+
+def look_back(client: Client, servers: Sequence[str]) -> list[Waited]:
+    """Where each server stands, and whether nothing but its checks keeps clients away. Raises: PeerLost."""
+    draining = read_draining(client)
+
+    def is_back(one: Waited) -> bool:
+        drained = f"{one.backend}/{one.server}" in draining
+        return one.reached and not drained and not one.status.startswith(OUT)
+
+    found = look(client, servers, Goal("", None))
+    return [msgspec.structs.replace(one, reached=is_back(one)) for one in found]
+
+
+def wait_and_tell(
+    client: Client,
+    look_once: Callable[[Client], list[Waited]],
+    words: Callable[[Waited], str],
+    deadline: float,
+    *,
+    as_json: bool,
+) -> int:
+    """Waits, and tells how it ended for each server."""
     try:
-        found = wait_for(client, lambda peer: look(peer, servers, Goal("", 0)), deadline, LOOK_S)
+        found = wait_for(client, look_once, deadline, LOOK_S)
     except PeerLost as error:
         tell(error)
         return LOST
     for one in found:
-        tell_gone(one, as_json=as_json)
+        if as_json:
+            click.echo(msgspec.json.encode(one))
+        else:
+            click.echo(f"{one.backend}/{one.server}: {one.status}, {words(one)}", err=not one.reached)
     return DONE if all(one.reached for one in found) else REFUSED
-
-
-def tell_gone(one: Waited, *, as_json: bool) -> None:
-    """How it ended for one server."""
-    if as_json:
-        click.echo(msgspec.json.encode(one))
-        return
-    left = "no sessions" if one.reached else f"still {one.sessions} sessions"
-    click.echo(f"{one.backend}/{one.server}: {one.status}, {left}", err=not one.reached)
 
 
 def servers_of(client: Client, shown: Shown, names: Sequence[str]) -> list[str]:

@@ -174,6 +174,14 @@ class Answerer(Owned):
         room = ffi.new("rf_told[]", PEERS_MAX)
         return self._read(lib.rf_answerer_peers(self._pointer, room, PEERS_MAX), room)
 
+    def unknown(self) -> tuple[Address, str, int | None] | None:
+        """Who last asked for what no service of its port is called: address, first word, and the service that answered."""
+        raw = ffi.new("rf_told *")
+        if not lib.rf_answerer_unknown(self._pointer, raw):
+            return None
+        service = None if raw.service == lib.RF_ANSWER_NOBODY else int(raw.service)
+        return unpacked(bytes(ffi.buffer(raw.ip))), ffi.string(raw.tag).decode("ascii"), service
+
     def _read(self, count: int, raw: Any) -> list[Told]:
         return [
             Told(

@@ -33,6 +33,10 @@ class Owned(Closing):
         self._pointer = pointer
         self._free = free
 
+    @property
+    def closed(self) -> bool:
+        return self._pointer is None
+
     def close(self) -> None:
         """Ends its thread, if it has one, and frees it. More than once is once."""
         pointer, self._pointer = self._pointer, None
