@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,13 @@ def test_layouts(name: str) -> None:
     """cffi compares a layout with the compiler's only at first use: use each."""
     assert ffi.new(f"{name} *") != ffi.NULL
     assert ffi.sizeof(name) > 0
+
+
+def test_every_part_of_the_api_is_in_its_header() -> None:
+    """cffi and C know of a part what risefall.h includes."""
+    native_folder = Path(__file__).resolve().parents[2] / "native"
+    included = re.findall(r'#include "api/([^"]+)"', (native_folder / "risefall.h").read_text())
+    assert sorted(included) == sorted(path.name for path in (native_folder / "api").glob("*.h"))
 
 
 def test_enums_are_the_same_numbers() -> None:
