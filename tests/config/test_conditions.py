@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from risefall.config.haproxy import read
 from risefall.config.haproxy.conditions import Condition
 from risefall.config.haproxy.dialect import DIALECTS
 from risefall.config.text import Source, Wrong
+from risefall.errors import ConfigError
 
 ENV = {"SET": "1", "EMPTY": ""}
 
@@ -91,10 +94,14 @@ def test_blocks() -> None:
         (".if 1\n", "non-terminated"),
         (".iff 1\n", "unknown directive '.iff'"),
         (".if true\n    server s1 127.0.0.1:1\n.endif\n", "unparsable"),
-        ('.warning "watch out"\n', "watch out"),
+        (".notice a b\n", "Unexpected argument 'b'"),
+        ('.if streq("a,b)\n', "unmatched quote"),
     ],
 )
-def test_wrong_blocks_are_told_and_the_file_is_read(text: str, message: str) -> None:
-    names, warnings = servers(text + "    server last 127.0.0.1:1\n")
-    assert message in warnings[0]
-    assert text.count(".if 1\n") > text.count(".endif") or names == ["last"]
+def test_wrong_blocks_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        servers(text + "    server last 127.0.0.1:1\n")
+
+
+def test_a_file_may_say_what_it_likes() -> None:
+    assert "watch out" in servers('.warning "watch out"\n')[1][0]

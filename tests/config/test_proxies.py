@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from risefall.config.haproxy import plan, read
 from risefall.config.haproxy.model import Config, Proxy
 from risefall.config.text import Source
+from risefall.errors import ConfigError
 
 
 def config(text: str, dialect: str = "3") -> Config:
@@ -25,9 +28,8 @@ def test_last_defaults_and_named_ones() -> None:
 
 
 def test_unknown_defaults_are_told() -> None:
-    (warning,) = config("defaults a\nbackend x from aa\n").warnings
-    assert "defaults section 'aa' not found for backend 'x'" in warning
-    assert "did you mean 'a'?" in warning
+    with pytest.raises(ConfigError, match=r"(?s)defaults section 'aa' not found for backend 'x'.*did you mean 'a'\?"):
+        config("defaults a\nbackend x from aa\n")
 
 
 def test_logs_accumulate() -> None:

@@ -56,11 +56,10 @@ def test_servers_say_what_they_want() -> None:
 
 
 def test_services_bring_their_ports() -> None:
-    """A check of servers that are filled in by SRV records needs no port in the file; without resolvers it is a name."""
+    """A check of servers that are filled in by SRV records needs no port in the file, nor does one of any name."""
     text = "backend b\n server-template t 3 _h._tcp.a.test check resolvers r\n"
     assert len(config(HEAD + text).proxies[0].servers) == 3
-    with pytest.raises(ConfigError, match="neither service port nor check port"):
-        config(text.replace(" resolvers r", ""))
+    assert len(config(text.replace(" resolvers r", "")).proxies[0].servers) == 3
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,6 @@ def test_services_bring_their_ports() -> None:
     [
         ("nameserver a", "2:15.*'nameserver' expects <name> and <addr>"),
         ("nameserver a 10.0.0.1", "missing port specification in '10.0.0.1'"),
-        ("nameserver a dns.test:53", "a name server wants a numeric address, got 'dns.test:53'"),
         ("nameserver a /run/dns.sock", "a name server wants an IP address"),
         ("nameserver a 10.0.0.1:53\n nameserver a 10.0.0.2:53", "3:13.*'a' has same name as another nameserver"),
         ("hold nx", "'hold' expects an <event> and a <time> as arguments"),
@@ -102,6 +100,13 @@ def test_what_is_wrong(line: str, message: str) -> None:
 def test_what_is_wrong_of_servers(words: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(f"{HEAD}backend b\n server s a.test:80 resolvers r {words}\n")
+
+
+def test_a_name_server_that_is_a_name_is_left_out() -> None:
+    """HAProxy looks it up once, while it starts."""
+    found = config(f"{HEAD} nameserver a dns.test:53\n nameserver b 10.0.0.1:53\n")
+    assert [one.name for one in found.resolvers["r"].nameservers] == ["b"]
+    assert "is left out: 'dns.test:53'" in found.warnings[0]
 
 
 def test_sections_have_distinct_names() -> None:

@@ -143,7 +143,8 @@ def test_headers_hidden_in_the_version() -> None:
         found, warnings = rules("", line, dialect)
         (send,) = found.rules
         assert isinstance(send, HttpSendRule)
-        assert (send.version, send.headers) == ("HTTP/1.1", (Header("Host", "www"), Header("X", "1")))
+        headers = (Header("Host", "www", hidden=True), Header("X", "1", hidden=True))
+        assert (send.version, send.headers) == ("HTTP/1.1", headers)
         assert "hidden in the version" in warnings[0]
 
 

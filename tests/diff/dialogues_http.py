@@ -118,3 +118,40 @@ AUTHORITIES = [
     for host in ("longer:80", '"%[srv_name]"', '"%[var(check.a)]"')
 ]  # fmt: skip
 """Which part of a URI the Host header replaces."""
+FORMS = [
+    Case(" ; ".join(lines), lines, script(12, 0.1, OK))
+    for lines in (
+        (r"option httpchk GET / HTTP/1.1\nHost:x",),
+        (r"option httpchk GET / HTTP/1.1\rHost:x",),
+        (r"option httpchk GET / HTTP/1.1\r\nHost:\ x",),
+        (r"option httpchk GET / HTTP/1.1\r\nHost:\ x\r\nX-A:\ \ b\ c\ \r\nX-B:",),
+        (r"option httpchk GET / HTTP/1.1\r\nA(b):x\r\nX\ A:b",),
+        (r"option httpchk GET / HTTP/1.1\r\nX:a\r\n\ more\r\nY:b",),
+        (r"option httpchk GET / HTTP/1.1\r\nHost:\ x\r\n\r\n",),
+        (r"option httpchk HEAD / HTTP/1.1\r\nHost:\ x\r\n\r\n",),
+        (r"option httpchk POST / HTTP/1.1\r\nHost:\ x\r\n\r\n",),
+        (r"option httpchk GET / HTTP/1.0\r\nHost:\ x\r\n\r\n",),
+        (r"option httpchk GET / HTTP/1.1\r\nHost:\ x\r\n\r\n", "http-check send hdr A b"),
+        (r"option httpchk POST / HTTP/1.1\r\nContent-Length:\ 3\r\n\r\nabc",),
+        (r"option httpchk POST / HTTP/1.0\r\nContent-Length:\ 4\r\n\r\nabc",),
+        (r"option httpchk GET / HTTP/1.1\r\nContent-Length:\ 3",),
+        (r"option httpchk POST / HTTP/1.1\r\nContent-Length:\ 0",),
+        (r"option httpchk GET / HTTP/1.1\r\nContent-Length:\ 0\r\n\r\n",),
+        (r"option httpchk GET / HTTP/1.1\r\nTransfer-Encoding:\ chunked",),
+        (r"option httpchk POST / HTTP/1.1\r\nTransfer-Encoding:\ chunked\r\n\r\nabc",),
+        (r"option httpchk GET / HTTP/1.1\r\nConnection:\ keep-alive",),
+        (r"option httpchk GET / HTTP/1.1\\r\\nHost:\ x",),
+        (r"option httpchk GET / HTTP/1.1\r\nX:%[str(a)]\r\nY:%%",),
+        (r"option httpchk GET / HTTP/1.1\r\nHost:x", "http-check send hdr Host y"),
+        ("option httpchk GET / HTTP/2",),
+        ("option httpchk GET / HTTP/2.0",),
+        ("option httpchk GET / http/1.1",),
+        ("http-check send uri /b ver HTTP/1.0", "option httpchk GET /a HTTP/1.1"),
+        ("http-check connect linger", "option httpchk GET / HTTP/1.1"),
+        ("option httpchk", "http-check expect ! ! status 200"),
+        ("option httpchk", "http-check expect ! !string hello"),
+        ("option httpchk", "http-check expect !! string hellx"),
+        ("option httpchk GET /", r'http-check send body "a\x00b"'),
+    )
+]
+"""Forms of a request that the field has gathered over the years."""

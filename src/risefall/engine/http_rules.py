@@ -11,6 +11,7 @@ from risefall.config.haproxy.model import (
     ConnectRule,
     Expect,
     ExpectRule,
+    Header,
     HeaderMatch,
     HttpSendRule,
     Match,
@@ -33,7 +34,9 @@ from risefall.engine.tcp_rules import (
 )
 
 BODILESS_METHODS = frozenset(("OPTIONS", "GET", "HEAD", "DELETE"))
-VERSION_11 = re.compile(r"HTTP/(?:[2-9]\.?.|1\.[1-9]|2)", re.DOTALL)
+VERSION_11 = re.compile(r"HTTP/(?:[2-9]\.?.|1\.[1-9]|2)", re.DOTALL | re.IGNORECASE)
+VERSION_2 = re.compile("HTTP/2", re.IGNORECASE)
+"""Written as 1.1, but nothing is said of the connection."""
 DEFAULT_STATUSES = ((200, 399),)
 EXPECTS = {
     Expect.STATUS: lib.RF_EXP_HTTP_STATUS,
@@ -52,6 +55,7 @@ MATCHES = {
     Match.REG: lib.RF_MATCH_REG,
 }
 CRLF = b"\r\n"
+CHUNKED, LAST_CHUNK = b"transfer-encoding: chunked\r\n", b"0\r\n\r\n"
 
 
 def is_plain(ops: list[Op]) -> bool:
@@ -144,6 +148,36 @@ def uri_ops(rule: HttpSendRule, formats: Formats) -> list[Op]:
     return [Op(lib.RF_OP_URI), *uri, Op(lib.RF_OP_AUTHORITY), *authority, Op(lib.RF_OP_URI_END)]
 
 
+class Hidden:
+    """Content-Length and Transfer-Encoding of the version word of `option httpchk`, which HAProxy 2.6 sends beside its own."""
+
+    def __init__(self, rule: HttpSendRule, body: bytes) -> None:
+        self._body = body
+        self.framed = False
+        self.chunked = False
+        self.says_length = True
+        """Whether HAProxy's own content-length follows: not where the file names another one."""
+
+    def header(self, header: Header) -> list[Op]:
+        """One such header's line: nothing of one that an `http-check send` names."""
+        if not header.hidden:
+            return []
+        name, value = header.name.lower(), header.value
+        if name == "content-length":
+            fits = int(value) == len(self._body)
+            if not fits and not self._body:
+                return []
+            self.says_length &= fits
+        else:
+            self.chunked = value.lower() == "chunked"
+        self.framed = True
+        return text_op(raw(f"{name}: {value}") + CRLF)
+
+    def chunks(self) -> bytes:
+        """The body in one chunk, and the last one."""
+        return (b"%x\r\n%s\r\n" % (len(self._body), self._body) if self._body else b"") + LAST_CHUNK
+
+
 def request_ops(rule: HttpSendRule, send_state: bool, formats: Formats) -> list[Op]:
     """What HAProxy writes for one `http-check send`: names in lower case, its own headers last (spec §3.8)."""
     uri = uri_ops(rule, formats)
@@ -151,17 +185,24 @@ def request_ops(rule: HttpSendRule, send_state: bool, formats: Formats) -> list[
     modern = VERSION_11.fullmatch(rule.version) is not None
     version = b"HTTP/1.1" if modern else raw(rule.version)
     ops = [*text_op(raw(rule.method) + b" "), *uri, *text_op((b" " + version if version else b"") + CRLF)]
-    connection = Connection(modern=modern)
+    connection = Connection(modern=modern and not VERSION_2.fullmatch(rule.version))
+    hidden = Hidden(rule, plain_text(body) if is_plain(body) else b"")
     for header in rule.headers:
         name = header.name.lower()
         value = formats.format(header.value, f"http-check send hdr {header.name}")
         if name in ("content-length", "transfer-encoding"):
+            ops += hidden.header(header)
             continue
         ops += connection.header(value) if name == "connection" else header_ops(name, value)
     if send_state:
         ops += state_ops(formats)
-    ops += length_ops(body, rule.method not in BODILESS_METHODS)
+    if hidden.says_length:
+        ops += length_ops(body, rule.method not in BODILESS_METHODS)
     ops += connection.added()
+    if modern and rule.empty_body and rule.method in BODILESS_METHODS and not hidden.framed:
+        return joined([*ops, *text_op(CHUNKED + CRLF + (b"" if rule.method == "HEAD" else LAST_CHUNK))])
+    if hidden.chunked:
+        return joined([*ops, *text_op(CRLF + hidden.chunks())])
     if modern and not is_plain(body) and rule.method in BODILESS_METHODS:  # a body was meant: HAProxy says so in chunks
         last_chunk = b"" if rule.method == "HEAD" else b"\r\n0\r\n"
         ops.append(Op(lib.RF_OP_NO_BODY, len(body), text=b"transfer-encoding: chunked\r\n" + last_chunk))

@@ -73,15 +73,20 @@ def start_health(planned: PlannedServer) -> int:
     return {"fully-up": full, "down": planned.rise - 1, "fully-down": 0}.get(planned.init_state, planned.rise)
 
 
-def source_words(source: Source | None) -> dict[str, Endpoint | int | str | None]:
-    """`source` as a spec's fields. `usesrc` means a client, which a check has not: 2.6 uses the plain address (run)."""
+def source_words(source: Source | None, found: Found) -> dict[str, Endpoint | int | str | None]:
+    """`source` as a spec's fields. `usesrc` means a client, which a check has not: 2.6 uses the plain address (run).
+
+    Raises NotChecked when its name has no address.
+    """
     if source is None:
         return {}
     address = source.addr
-    numeric = address.family in (Family.IPV4, Family.IPV6) and not (address.unspecified and address.port == 0)
-    made = endpoint(address, address.port, {}) if numeric else None
+    says = address.family in (Family.IPV4, Family.IPV6, Family.NAME) and not (address.unspecified and address.port == 0)
+    made = endpoint(address, address.port, found) if says else None
+    if isinstance(made, Unresolved):
+        raise NotChecked(f"source {address.host}: {made.why}")
     return {
-        "source": made if isinstance(made, Endpoint) else None,
+        "source": made,
         "source_port_max": source.port_max,
         "interface": source.interface,
     }
@@ -255,7 +260,7 @@ class TargetBuilder:
             outside=target.reach is not None,
             process=self._process(planned, target.address or NOWHERE) if compiled.external else None,
             netns=namespace_of(planned),
-            **source_words(planned.source),  # type: ignore[arg-type]
+            **source_words(planned.source, self._found),  # type: ignore[arg-type]
         )
         return compiled.program, spec
 
@@ -277,7 +282,7 @@ class TargetBuilder:
             static_weights=is_static(planned.proxy),
             late_check_timeout=not self._dialect.exact_check_timeout,
             netns=namespace_of(planned),
-            **source_words(planned.source),  # type: ignore[arg-type]
+            **source_words(planned.source, self._found),  # type: ignore[arg-type]
         )
         return program, spec
 

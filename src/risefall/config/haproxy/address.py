@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 
 from risefall.config.haproxy.model import Address, Family
-from risefall.config.haproxy.units import integer
+from risefall.config.haproxy.units import c_int
 from risefall.config.text import Wrong, nearest
 
 PORT_MAX = 65535
@@ -68,29 +68,36 @@ def _port(text: str, whole: str) -> tuple[int, bool]:
     if not text:
         return 0, True
     offset = text[0] in "+-"
-    digits = text[1:] if offset else text
-    if "-" in digits:
+    if not offset and not "0" <= text[0] <= "9":
+        raise ValueError(f"invalid character '{text[0]}' in port number '{text}' in '{whole}'")
+    if not offset and "-" in text:
         raise ValueError(f"port range not permitted here in '{whole}'")
-    if not digits.isascii() or not digits.isdigit():
-        bad = next((char for char in digits if not "0" <= char <= "9"), "")
-        raise ValueError(f"invalid character '{bad}' in port number '{text}' in '{whole}'")
-    number = integer(digits)
-    if number > PORT_MAX:
+    number = c_int(text[1:] if offset else text)  # which drops what stands behind the digits
+    if not offset and not 0 <= number <= PORT_MAX:
         raise ValueError(f"invalid port '{text}' in '{whole}'")
     return (-number if text[0] == "-" else number), offset
 
 
-def parse_address(text: str, at: int | None, *, server: bool = True) -> Address:
+def parse_address(text: str, at: int | None, *, server: bool = True, offset: bool = True) -> Address:
     """An address with its port.
 
-    server: of a server or of a check, where descriptors and datagrams are refused. Raises Wrong.
+    server: of a server or of a check, where descriptors and datagrams are refused. offset: a port may be one (`+N`, `-N`), as
+    only a server's own may. Raises Wrong.
     """
     plain = PLAIN_IPV4.fullmatch(text)
     if plain:
         port = int(plain.group(2))
         if 0 < port <= PORT_MAX:
             return Address(Family.IPV4, plain.group(1), port)
-    return _parse(text, at, server=server)
+    address = _parse(text, at, server=server)
+    if (
+        address.mapped
+        and not offset
+        and address.family is not Family.UNIX
+        and text.rpartition(":")[2][:1] in ("+", "-")
+    ):
+        raise Wrong(f"port offset not permitted here in '{text}'", at, help="write the port itself")
+    return address
 
 
 def _parse(text: str, at: int | None, *, server: bool) -> Address:

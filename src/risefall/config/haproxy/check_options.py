@@ -5,7 +5,6 @@ Source: spec/haproxy-checks.md §3.8, §3.10; haproxy configuration manual 2.6, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from risefall.config.haproxy.dialect import Dialect
@@ -13,6 +12,7 @@ from risefall.config.haproxy.model import CheckKind, Header
 from risefall.config.haproxy.rule_lines import Sends
 from risefall.config.text import Wrong
 
+BLANKS = " \t"
 Warn = Callable[[Wrong], None]
 
 KINDS = {
@@ -38,7 +38,7 @@ def httpchk_request(words: Sequence[str], dialect: Dialect, warn: Warn) -> Sends
     version = given[2] if len(given) > 2 else None
     headers: tuple[Header, ...] = (Header("Host", given[3]),) if len(given) > 3 else ()
     body = None
-    if version and ("\r" in version or "\n" in version):
+    if version and "\r\n" in version:  # a lone line feed or carriage return is sent as it is
         known = "are deprecated" if dialect.version_headers else "are refused by HAProxy 3; read as 2.6 reads them"
         warn(
             Wrong(
@@ -53,14 +53,33 @@ def httpchk_request(words: Sequence[str], dialect: Dialect, warn: Warn) -> Sends
 
 def split_version(text: str) -> tuple[str, tuple[Header, ...], str | None]:
     """The old trick: version, headers and body in one word."""
-    head, blank, body = re.sub(r"\r\n?", "\n", text).partition("\n\n")
-    version, *lines = head.split("\n")
-    headers = []
-    for line in lines:
+    head, blank, body = text.partition("\r\n\r\n")
+    version, *lines = head.split("\r\n")
+    headers: list[Header] = []
+    for line in filter(None, lines):
+        if line[0] in " \t" and headers:  # goes on with the value before it
+            headers[-1] = Header(headers[-1].name, f"{headers[-1].value}  {line}".strip(BLANKS), hidden=True)
+            continue
         name, colon, value = line.partition(":")
-        if colon and name.strip():
-            headers.append(Header(name.strip(), value.strip()))
-    return version.strip(), tuple(headers), body if blank and body else None
+        header = Header(name, value.strip(BLANKS), hidden=True)
+        if not colon or not name or is_wrong(header, headers):
+            raise Wrong(
+                f"'option httpchk' : unable to parse the request '{line}'",
+                4,
+                help="use an 'http-check send' line with hdr instead",
+            )
+        headers.append(header)
+    return version, tuple(headers), body if blank else None
+
+
+def is_wrong(header: Header, before: Sequence[Header]) -> bool:
+    """Whether HAProxy's reader of messages ends at a header: a second Host, or a length that is none."""
+    match header.name.lower():
+        case "content-length":
+            return not header.value.isdecimal()
+        case "host":
+            return any(one.name.lower() == "host" and one.value != header.value for one in before)
+    return False
 
 
 def plain_option(words: Sequence[str], dialect: Dialect) -> tuple[str, ...]:

@@ -48,14 +48,15 @@ def expect_rule(words: Sequence[str], place: Place, comment: str, *, http: bool)
             fields[word.replace("-", "_")] = expect_option(words, at)
             at += 2
             continue
-        negate = word.startswith("!")
-        if word == "!":
-            at += 1
-            if at >= len(words):
-                raise Wrong("'!' wants a pattern behind it", at, help="write ! string <text>")
-            word = words[at]
-        elif negate:
+        negate = False
+        while word.startswith("!"):  # each turns the sense around, alone or in front of a word
+            negate = not negate
             word = word[1:]
+            if not word:
+                at += 1
+                if at >= len(words):
+                    raise Wrong("'!' wants a pattern behind it", at, help="write ! string <text>")
+                word = words[at]
         if word not in patterns:
             meant = nearest(word, [*patterns, *EXPECT_OPTIONS])
             raise Wrong(
@@ -148,7 +149,13 @@ def header_half(words: Sequence[str], at: int, kind: str) -> tuple[HeaderMatch, 
     if at + 1 >= len(words):
         raise Wrong(f"'{kind}' expect a pattern with the value keyword", len(words), help="write the text behind it")
     text = words[at + 1]
-    if how is Match.REG and not lf:
+    if how is Match.REG:
+        if lf:
+            raise Wrong(
+                f"'{kind}': log-format string is not supported with a regex matching method",
+                at,
+                help="write the expression itself, or another -m",
+            )
         check_regex(text, at + 1)
     return HeaderMatch(text, how, lf), at + 2
 
@@ -165,6 +172,8 @@ def status_ranges(text: str, at: int) -> tuple[tuple[int, int], ...]:
     ranges = []
     for piece in text.split(","):
         low, dash, high = piece.partition("-")
+        if "-" in high:
+            raise Wrong("invalid character '-' in the list of status codes", at, help="write ranges such as 300-399")
         first = atoi(low)
         last = atoi(high) if dash else first
         if last < first:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.keywords import GLOBAL_PREFIXES, GLOBAL_WORDS, removed
+from risefall.config.haproxy.keywords import GLOBAL_PREFIXES, GLOBAL_WORDS, REMOVED, removed
 from risefall.config.haproxy.logs import read_log
 from risefall.config.haproxy.model import Global, Line, LogTarget, Place, ProcessVariable, StatsSocket
 from risefall.config.haproxy.units import LENIENT, atoi, parse_size, parse_time
@@ -66,10 +66,12 @@ class GlobalReader:
 
     def _other(self, words: Sequence[str]) -> None:
         word = words[0]
+        if word in GLOBAL_WORDS:
+            return
         was = removed(word, self._dialect)
         if was:
             raise Wrong(f"'{word}' is gone since HAProxy {was[0]}", 0, help=was[1])
-        if word not in GLOBAL_WORDS and not word.startswith(GLOBAL_PREFIXES):
+        if word not in REMOVED and not word.startswith(GLOBAL_PREFIXES):
             meant = nearest(word, GLOBAL_WORDS)
             raise Wrong(
                 f"unknown keyword '{word}' in 'global' section",

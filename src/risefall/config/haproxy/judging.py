@@ -5,7 +5,7 @@ Source: spec/haproxy-checks.md §2.5, §3.2, §3.10.8, §9.6; alerts of haproxy 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from risefall.config.haproxy.model import (
     CheckKind,
@@ -17,7 +17,6 @@ from risefall.config.haproxy.model import (
     RuleSet,
     Server,
     VarRule,
-    is_service,
 )
 from risefall.config.haproxy.proxies import ProxyDraft, ServerDraft
 from risefall.config.haproxy.tracking import word_at
@@ -86,7 +85,8 @@ class Judge:
         """What is wrong with one server now that its proxy is known. `judged`: settings found sound before."""
         settings = server.settings
         found: list[Wrong] = []
-        if settings.check and not has_port(server, self._healthchecks.get(settings.healthcheck, rules)):
+        own = self._healthchecks.get(settings.healthcheck, rules)
+        if settings.check and not has_port(server, own):
             found.append(no_port(draft, server, rules))
         if settings.agent_check and not (settings.agent_port or settings.port):
             found.append(
@@ -131,6 +131,7 @@ class Judge:
                     soft=True,
                 )
             )
+        found += mux_wrongs(draft, server, own)
         if settings.observe == "layer7" and draft.mode != "http":
             found.append(
                 Wrong(
@@ -152,30 +153,71 @@ class Judge:
         return found
 
 
+def refuse_shared_ids(drafts: Sequence[ProxyDraft]) -> None:
+    """Notes an error for each proxy, and each server of one, with an id that another was given before."""
+    ids: dict[int, ProxyDraft] = {}
+    for draft in drafts:
+        first = ids.setdefault(draft.forced_id, draft) if draft.forced_id else draft
+        if first is not draft:
+            line = next(line for line in draft.section.lines if line.words[0] == "id")
+            text = f"{draft.kind} {draft.name} reuses same custom id as {first.kind} {first.name}"
+            draft.error(Wrong(text, 1, help="write another number"), line)
+        servers: dict[int, ServerDraft] = {}
+        for server in draft.servers:
+            before = servers.setdefault(server.forced, server) if server.forced else server
+            if before is not server:
+                draft.error(
+                    Wrong(
+                        f"custom id {server.forced} already used at line {before.line.line} ('server {before.name}')",
+                        word_at(server, "id"),
+                        help="write another number",
+                    ),
+                    server.line,
+                )
+
+
+def mux_wrongs(draft: ProxyDraft, server: ServerDraft, rules: RuleSet) -> list[Wrong]:
+    """`proto` and `check-proto` against what the proxy and its checks speak."""
+    settings = server.settings
+    found = []
+    if settings.proto and draft.mode in ("tcp", "http") and (settings.proto != "none") != (draft.mode == "http"):
+        found.append(
+            Wrong(
+                f"MUX protocol '{settings.proto}' is not usable for server '{server.name}'",
+                word_at(server, "proto"),
+                help="remove it, or change the mode of the backend",
+            )
+        )
+    said = settings.check_proto if settings.check else ""
+    if said and (said != "none") != (rules.kind is CheckKind.HTTP):
+        found.append(
+            Wrong(
+                f"server '{server.name}' uses an incompatible MUX protocol for the selected check type",
+                word_at(server, "check-proto"),
+                help="only 'option httpchk' has one",
+            )
+        )
+    return found
+
+
 def has_port(server: ServerDraft | Server, rules: RuleSet) -> bool:
     """Whether a check finds a port (spec §2.5)."""
     settings, address = server.settings, server.address
-    if is_service(address, settings):  # each record brings its own
-        return True
-    if settings.addr is not None and settings.addr.family in (Family.UNIX, Family.ABNS):
-        return True
-    if address.family in (Family.UNIX, Family.ABNS) and settings.addr is None:
-        return True
     if settings.port or (settings.addr is not None and settings.addr.port and not settings.addr.mapped):
         return True
     if address.port and not address.mapped:
+        return True
+    if settings.addr is None or settings.addr.unspecified:
+        if address.unspecified or address.family not in (Family.IPV4, Family.IPV6):
+            return True  # nor does HAProxy ask for the port of a name, which has no address yet
+    elif settings.addr.family not in (Family.IPV4, Family.IPV6, Family.NAME):
         return True
     real = [rule for rule in rules.rules if not isinstance(rule, VarRule)]
     connects = [rule for rule in real if isinstance(rule, ConnectRule)]
     return (
         bool(connects)
         and real[0] is connects[0]
-        and all(
-            rule.port
-            or rule.port_expr
-            or (rule.addr is not None and (rule.addr.port or rule.addr.family in (Family.UNIX, Family.ABNS)))
-            for rule in connects
-        )
+        and all(rule.port or (rule.addr is not None and rule.addr.port) for rule in connects)
     )
 
 

@@ -40,7 +40,21 @@ SECTIONS: dict[str, Since | None] = {
     "healthcheck": NEW, "traces": NEW, "log-profile": NEW, "crt-store": NEW, "acme": NEW, "rhttp": NEW,
 }  # fmt: skip
 
-STRICT_LINES = frozenset(("server", "default-server", "server-template", "http-check", "tcp-check"))
+STRICT_LINES = frozenset(
+    [
+        "server",
+        "default-server",
+        "server-template",
+        "http-check",
+        "tcp-check",
+        "external-check",
+        "timeout",
+        "source",
+        "id",
+        "disabled",
+        "enabled",
+    ]
+)
 """First words of lines on which a wrong word is an error."""
 
 CHECK_OPTIONS = frozenset(
@@ -188,6 +202,7 @@ PROXY_WORDS = frozenset(
         "description",
         "disabled",
         "dispatch",
+        "dynamic-cookie-key",
         "email-alert",
         "enabled",
         "errorfile",
@@ -493,8 +508,5 @@ TIMEOUTS = frozenset(
         "server-fin",
         "tarpit",
         "tunnel",
-        "clitimeout",
-        "contimeout",
-        "srvtimeout",
     ]
 )

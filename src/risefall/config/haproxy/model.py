@@ -155,10 +155,14 @@ class ConnectRule(msgspec.Struct, frozen=True, tag="connect"):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """One header of an HTTP request; `value` is a log-format string, as written."""
+    """One header of an HTTP request; `value` is a log-format string, as written.
+
+    hidden: it stood in the version word of `option httpchk`, where even a Content-Length is the file's own to say.
+    """
 
     name: str
     value: str
+    hidden: bool = False
 
 
 class HttpSendRule(msgspec.Struct, frozen=True, tag="http-send"):
@@ -174,6 +178,8 @@ class HttpSendRule(msgspec.Struct, frozen=True, tag="http-send"):
     body: str = ""
     body_lf: bool = False
     comment: str = ""
+    empty_body: bool = False
+    """The version word ended in the blank line before a body, and held none."""
 
 
 class TcpSendRule(msgspec.Struct, frozen=True, tag="tcp-send"):

@@ -174,6 +174,7 @@ class Loaded(msgspec.Struct):
 
     def addresses(self, *, waiting: bool = False) -> Iterator[Address]:
         """Every address that may have to be looked up first. waiting: a server may start without (`init-addr none`)."""
+        yield from self._shared_addresses()
         for server in self.planned:
             own, settings = server.config.address, server.config.settings
             without = settings.init_addr and "libc" not in settings.init_addr.split(",")
@@ -181,3 +182,19 @@ class Loaded(msgspec.Struct):
             for address in (own, server.check_addr, server.agent_addr):
                 if address is not None and not (waits and address is own):
                     yield address
+
+    def _shared_addresses(self) -> Iterator[Address]:
+        """Addresses that rules and settings hold, each once."""
+        seen: set[int] = set()
+        for server in self.planned:
+            settings = server.config.settings
+            for one in (settings, server.rules, server.source):
+                if one is None or id(one) in seen:
+                    continue
+                seen.add(id(one))
+                if isinstance(one, Source):
+                    yield one.addr
+                elif isinstance(one, RuleSet):
+                    yield from (rule.addr for rule in one.rules if isinstance(rule, ConnectRule) and rule.addr)
+                elif one.socks4 is not None:
+                    yield one.socks4

@@ -10,16 +10,17 @@ from collections.abc import Callable, Sequence
 
 from risefall.config.haproxy.check_options import KINDS
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.keywords import CHECK_OPTIONS, OPTIONS, PROXY_WORDS, TIMEOUTS, is_strict, removed
+from risefall.config.haproxy.keywords import CHECK_OPTIONS, OPTIONS, PROXY_WORDS, REMOVED, TIMEOUTS, is_strict, removed
 from risefall.config.haproxy.logs import read_log
 from risefall.config.haproxy.model import Address, Line, LogTarget, Place, Proxy, Section, ServerSettings, Source
 from risefall.config.haproxy.rule_lines import no_more
 from risefall.config.haproxy.rules import RuleDraft
-from risefall.config.haproxy.servers import ServerReader, number_servers, read_source
+from risefall.config.haproxy.servers import ServerReader, has_placeholder, number_servers, read_source
 from risefall.config.haproxy.units import atoi, parse_time
 from risefall.config.text import Diagnostics, Wrong, nearest
 
 MODES = ("tcp", "http", "log", "spop", "haterm")
+OLD_TIMEOUTS = {"contimeout": "connect", "clitimeout": "client", "srvtimeout": "server"}
 GLOBAL_LOGS = LogTarget("global", "")
 """Stands for `log global` until the global section is known whole."""
 BALANCES = frozenset(
@@ -113,7 +114,8 @@ class ProxyDraft:
                 else:
                     self._other(line)
             except Wrong as wrong:
-                self._diagnostics.add(wrong, line.file, line.line, line.raw, error=is_strict(line.words))
+                strict = is_strict(line.words) and not has_placeholder(line)
+                self._diagnostics.add(wrong, line.file, line.line, line.raw, error=strict)
 
     # --- server lines -------------------------------------------------------------------------------------
 
@@ -184,7 +186,8 @@ class ProxyDraft:
         match words[1:2]:
             case ("option",):
                 self._one_option(line, words[2:], on=words[0] == "no")
-            case ("log",):
+            case ("log",) if words[0] == "no":
+                no_more(words, 2)
                 self.logs.clear()
             case _:
                 what = words[1] if len(words) > 1 else ""
@@ -234,6 +237,7 @@ class ProxyDraft:
                 1,
                 help="such as external-check command /usr/bin/check",
             )
+        no_more(line.words, 3)
         setattr(self.rules, what, line.words[2])
 
     # --- the rest --------------------------------------------------------------------------------------------
@@ -245,6 +249,7 @@ class ProxyDraft:
                 f"unknown mode '{mode}'" if mode != "health" else "'mode health' is gone since HAProxy 2.1",
                 1,
                 help="use 'http-request return status 200'" if mode == "health" else "write mode tcp or mode http",
+                fatal=mode != "health" and not has_placeholder(line),
             )
         self.mode = mode
 
@@ -257,6 +262,7 @@ class ProxyDraft:
                 f"unknown balance algorithm '{algorithm}'",
                 1,
                 help=f"did you mean '{nearest(algorithm, BALANCES) or 'roundrobin'}'?",
+                fatal=not has_placeholder(line),
             )
         self.balance = " ".join(line.words[1:])
 
@@ -266,19 +272,22 @@ class ProxyDraft:
     def _timeout(self, line: Line) -> None:
         words = line.words
         name = words[1] if len(words) > 1 else ""
-        if name not in TIMEOUTS:
+        today = OLD_TIMEOUTS.get(name, name)
+        if today not in TIMEOUTS:
             meant = nearest(name, TIMEOUTS)
             raise Wrong(
                 f"'timeout' does not know '{name}'",
                 1,
                 help=f"did you mean '{meant}'?" if meant else "known are " + ", ".join(sorted(TIMEOUTS)),
+                soft=True,
             )
         if len(words) < 3:
             raise Wrong(
                 f"'timeout {name}' expects an integer value (in milliseconds)", 3, help=f"such as timeout {name} 5s"
             )
-        name = {"contimeout": "connect", "clitimeout": "client", "srvtimeout": "server"}.get(name, name)
-        self.timeouts[name] = parse_time(words[2], f"'timeout {name}'", 2)
+        self.timeouts[today] = parse_time(words[2], f"'timeout {name}'", 2)
+        if today != name:
+            raise Wrong(f"'timeout {name}' is gone since HAProxy 2.1", 1, help=f"use 'timeout {today}'", soft=True)
         if len(words) > 3:
             raise Wrong(
                 f"'timeout {name}' : unexpected extra argument '{words[3]}' after value '{words[2]}'",
@@ -302,7 +311,7 @@ class ProxyDraft:
         self.log_tag = one(line)
 
     def _source(self, line: Line) -> None:
-        self.source, at = read_source(line.words, 0)
+        self.source, at = read_source(line.words, 0, ranges=False)
         no_more(line.words, at)
 
     def _cookie(self, line: Line) -> None:
@@ -327,24 +336,35 @@ class ProxyDraft:
         self.email[line.words[1]] = line.words[2]
 
     def _load_server_state(self, line: Line) -> None:
-        self.load_server_state = one(line)
+        state = one(line)
+        if state not in ("global", "local", "none"):
+            raise Wrong(
+                f"'load-server-state-from-file' expects 'global', 'local' or 'none'. Got '{state}'",
+                1,
+                help="write one of them",
+            )
+        self.load_server_state = state
 
     def _unique_id_format(self, line: Line) -> None:
         self.unique_id_format = one(line)
 
     def _server_state_name(self, line: Line) -> None:
-        self.server_state_name = one(line)
+        no_more(line.words, 2)
+        self.server_state_name = line.words[1] if len(line.words) > 1 else ""
 
     def _id(self, line: Line) -> None:
         number = atoi(one(line))
         if number < 1:
             raise Wrong("custom id has to be > 0", 1, help="write a number of 1 or more")
+        no_more(line.words, 2)
         self.forced_id = number
 
     def _disabled(self, line: Line) -> None:
+        no_more(line.words, 1)
         self.disabled = True
 
     def _enabled(self, line: Line) -> None:
+        no_more(line.words, 1)
         self.disabled = False
 
     def _other(self, line: Line) -> None:
@@ -353,7 +373,7 @@ class ProxyDraft:
         was = removed(word, self.dialect)
         if was:
             raise Wrong(f"'{word}' is gone since HAProxy {was[0]}", 0, help=was[1])
-        if word not in PROXY_WORDS:
+        if word not in PROXY_WORDS and word not in REMOVED:
             meant = nearest(word, PROXY_WORDS)
             where = self.kind if self.kind == "defaults" else f"{self.kind} {self.name}"
             raise Wrong(

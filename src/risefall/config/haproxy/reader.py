@@ -12,7 +12,7 @@ from functools import partial
 from risefall.config.haproxy.check_options import KINDS
 from risefall.config.haproxy.dialect import DIALECTS, Dialect
 from risefall.config.haproxy.globals import GlobalReader
-from risefall.config.haproxy.judging import Judge
+from risefall.config.haproxy.judging import Judge, refuse_shared_ids
 from risefall.config.haproxy.keywords import is_strict
 from risefall.config.haproxy.lexer import column
 from risefall.config.haproxy.model import (
@@ -28,7 +28,7 @@ from risefall.config.haproxy.model import (
 from risefall.config.haproxy.proxies import ProxyDraft
 from risefall.config.haproxy.resolvers import DEFAULT, implied, read_resolvers
 from risefall.config.haproxy.rules import RuleDraft
-from risefall.config.haproxy.servers import NAME
+from risefall.config.haproxy.servers import NAME, has_placeholder
 from risefall.config.haproxy.tracking import Tracking
 from risefall.config.haproxy.tree import TreeReader
 from risefall.config.text import Diagnostics, Source, Wrong, nearest
@@ -112,6 +112,10 @@ class _Reader:
     def _warn(self, wrong: Wrong, line: Line) -> None:
         self._diagnostics.add(wrong, line.file, line.line, line.raw, error=False)
 
+    def _refuse(self, wrong: Wrong, head: Line) -> None:
+        """What no HAProxy takes in a section's line; a warning where a template's mark stands there instead."""
+        self._diagnostics.add(wrong, head.file, head.line, head.raw, error=not has_placeholder(head))
+
     # --- sections -----------------------------------------------------------------------------------------------
 
     def _global(self, globals_: GlobalReader, section: Section) -> None:
@@ -123,7 +127,7 @@ class _Reader:
 
     def _read_defaults(self, section: Section) -> None:
         words = section.head.words
-        at = 1 if words[1:2] == ("from",) else 2
+        at = 1 if words[1:2] == ("from",) and len(words) > 2 else 2
         parent = self._parent(section, at, implicit=False)
         draft = ProxyDraft(section, self._dialect, self._diagnostics, parent)
         draft.name = "" if at == 1 else section.name
@@ -153,7 +157,7 @@ class _Reader:
         found = [draft for draft in self._defaults if draft.name == name]
         if not found:
             meant = nearest(name, [draft.name for draft in self._defaults])
-            self._warn(
+            self._refuse(
                 Wrong(
                     f"defaults section '{name}' not found for {section.kind} '{section.name}'",
                     at + 1,
@@ -164,7 +168,7 @@ class _Reader:
             return None
         if len(found) > 1:
             places = " and ".join(f"{draft.section.head.file}:{draft.section.head.line}" for draft in found[:2])
-            self._warn(
+            self._refuse(
                 Wrong(
                     f"ambiguous defaults section name '{name}' referenced by {section.kind} '{section.name}' exists at least at {places}",
                     at + 1,
@@ -200,12 +204,12 @@ class _Reader:
     def _proxy(self, section: Section) -> None:
         head = section.head
         if not section.name:
-            self._warn(Wrong(f"'{section.kind}' expects a name", 1, help=f"such as {section.kind} web"), head)
+            self._refuse(Wrong(f"'{section.kind}' expects a name", 1, help=f"such as {section.kind} web"), head)
         else:
             known = NAME.match(section.name)
             if not known or known.end() < len(section.name):
                 bad = section.name[known.end() if known else 0]
-                self._warn(
+                self._refuse(
                     Wrong(
                         f"character '{bad}' is not permitted in '{section.kind}' name '{section.name}'",
                         1,
@@ -263,6 +267,7 @@ class _Reader:
     # --- when all is known ------------------------------------------------------------------------------------------
 
     def _finish(self, global_: Global) -> tuple[Proxy, ...]:
+        refuse_shared_ids(self._drafts)
         used = {draft.forced_id for draft in self._drafts if draft.forced_id}
         following = 2 if global_.stats_sockets else 1  # HAProxy's own frontend of the stats socket is number 1
         proxies = []

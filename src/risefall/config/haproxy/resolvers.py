@@ -77,7 +77,12 @@ def nameserver(fields: Fields, line: Line) -> None:
     stream = bool(sign) and prefix.startswith("tcp")
     address = parse_address(rest if datagram else text, 2)
     if address.family is Family.NAME:
-        raise Wrong(f"a name server wants a numeric address, got '{text}'", 2, help="such as 10.0.0.53:53")
+        raise Wrong(
+            f"a name server that is a name is left out: '{text}'",
+            2,
+            help="write its address, such as 10.0.0.53:53",
+            soft=True,
+        )
     if address.family not in (Family.IPV4, Family.IPV6):
         raise Wrong(f"a name server wants an IP address, got '{text}'", 2, help="such as 10.0.0.53:53")
     if address.mapped or not address.port:

@@ -57,6 +57,7 @@ class Sends(msgspec.Struct, frozen=True):
             self.body or "",
             self.body_lf,
             self.comment,
+            self.body == "" and not self.body_lf,
         )
 
 
@@ -70,7 +71,9 @@ def argument(words: Sequence[str], at: int, what: str) -> str:
 def no_more(words: Sequence[str], at: int) -> None:
     """Raises Wrong when there is a word `at`."""
     if len(words) > at:
-        raise Wrong(f"'{' '.join(words[:2])}' cannot handle unexpected argument '{words[at]}'", at, help="remove it")
+        raise Wrong(
+            f"'{' '.join(words[: min(at, 2)])}' cannot handle unexpected argument '{words[at]}'", at, help="remove it"
+        )
 
 
 def binary(text: str, at: int) -> bytes:

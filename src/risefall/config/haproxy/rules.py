@@ -205,7 +205,7 @@ class RuleDraft:
                     1,
                     help="the scope is proc, sess, txn, req, res or check, such as check.name",
                 )
-            if variable.group(1) != "unset-var" and len(words) < 3:
+            if variable.group(1) == "set-var" and len(words) < 3:
                 raise Wrong(f"'{word}' wants an expression", len(words), help=f"write {word} <expression>")
             return Step(place, VarRule(place, 0, variable.group(1), variable.group(2), " ".join(words[2:])))
         if word == "connect":

@@ -16,7 +16,7 @@ from risefall.config.haproxy.address import numeric, parse_address
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.keywords import SERVER_WORDS
 from risefall.config.haproxy.model import Address, Family, Line, Place, Server, ServerSettings, Source
-from risefall.config.haproxy.units import INT_MAX, TIME_HELP, TIME_MS_MAX, atoi, integer, time_ms
+from risefall.config.haproxy.units import TIME_HELP, TIME_MS_MAX, c_int, integer, time_ms
 from risefall.config.text import Wrong, nearest
 
 Fields = dict[str, object]
@@ -30,7 +30,15 @@ WEIGHT_MAX = 256
 TEMPLATE_MAX = 100_000
 UNITLESS_MS = 100
 """A time below this without a unit was probably meant in seconds; HAProxy 3 says so."""
-RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+OPTIONAL = frozenset(("weight", "maxconn", "minconn", "maxqueue", "init-addr", "resolve-opts"))
+"""Words that take the end of the line for an empty value."""
+MUXES = ("none", "h1", "h2", "fcgi")
+MUXES_NEWER = ("spop", "quic")
+PROXY_OPTIONS = (
+    "ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key", "authority", "crc32c", "unique-id",
+)  # fmt: skip
+PORT_MASK = 0xFFFF
+"""HAProxy keeps 16 bits of a check's port, whatever the number was."""
 
 FLAGS: dict[str, tuple[str, object]] = {
     "check": ("check", True), "no-check": ("check", False),
@@ -47,8 +55,8 @@ FLAGS: dict[str, tuple[str, object]] = {
     "send-proxy-v2-ssl-cn": ("send_proxy", "v2-ssl-cn"), "no-send-proxy-v2-ssl-cn": ("send_proxy", ""),
 }  # fmt: skip
 TEXTS = {
-    "agent-send": "agent_send", "check-sni": "check_sni", "check-alpn": "check_alpn", "check-proto": "check_proto",
-    "alpn": "alpn", "proto": "proto", "track": "track", "resolvers": "resolvers", "healthcheck": "healthcheck",
+    "agent-send": "agent_send", "check-sni": "check_sni", "check-alpn": "check_alpn",
+    "alpn": "alpn", "track": "track", "resolvers": "resolvers", "healthcheck": "healthcheck",
     "namespace": "namespace", "cookie": "cookie", "resolve-prefer": "resolve_prefer",
 }  # fmt: skip
 TIMES = {
@@ -179,17 +187,13 @@ class ServerReader:
             )
         check_filled_in(words)
         check_name(words[1], 1)
-        found = RANGE.fullmatch(words[2])
-        if not found:
-            raise Wrong(f"'server-template' wants a number or a range, got '{words[2]}'", 2, help="write 8, or 1-8")
-        low, high = 1, integer(found.group(1))
-        if found.group(2) is not None:
-            low, high = high, integer(found.group(2))
-        if high < low or high - low >= TEMPLATE_MAX:
+        _, dash, behind = words[2].partition("-")
+        low, high = (c_int(words[2]), c_int(behind)) if dash else (1, c_int(words[2]))
+        if not 0 <= low <= high or high - low >= TEMPLATE_MAX:
             raise Wrong(
                 f"'server-template' wants 1 to {TEMPLATE_MAX} servers, got '{words[2]}'",
                 2,
-                help="write the lower number first",
+                help="write 8, or 1-8",
             )
         settings, forced = self._settings(line, words[4:], 4)
         return Template(words[1], low, high), parse_address(words[3], 3), settings, forced
@@ -262,9 +266,9 @@ class ServerReader:
         if word == "source":
             fields["source"], at = read_source(words, at)
             return at
-        if at + count >= len(words):
+        if at + count >= len(words) and not self._may_be_missing(words, word):
             raise Wrong(f"'{word}' expects an argument", len(words), help=f"write a value behind {word}")
-        value = words[at + 1] if count else ""
+        value = words[at + 1] if at + count < len(words) and count else ""
         if not self._known_value(line, at, word, value, fields):
             key = "tls" if word in TLS else "other"
             kept = fields.get(key, ())
@@ -274,6 +278,10 @@ class ServerReader:
                 (word, value) if key == "tls" or count else (word,),
             )
         return at + 1 + count
+
+    def _may_be_missing(self, words: Sequence[str], word: str) -> bool:
+        """Whether HAProxy reads the end of the line as the value of a word, or does not look at it."""
+        return word in OPTIONAL or (words[0] == "default-server" and word in ("id", "resolvers"))
 
     def _known_value(self, line: Line, at: int, word: str, value: str, fields: Fields) -> bool:
         """Reads the value of a keyword that checks need; false for the others."""
@@ -324,13 +332,27 @@ class ServerReader:
                 fields["id"] = number
             case "port" | "agent-port":
                 number = self._number(line, at, word, value)
-                if not 0 <= number <= 65535:
-                    raise Wrong(
-                        f"'{word}' wants a port of 1 to 65535, got '{value}'", at + 1, help=f"such as {word} 8080"
+                if number & PORT_MASK != number:
+                    self._warn(
+                        Wrong(
+                            f"HAProxy reads '{word} {value}' as port {number & PORT_MASK}",
+                            at + 1,
+                            help="write a port of 1 to 65535",
+                        ),
+                        line,
                     )
-                fields[word.replace("-", "_")] = number
+                fields[word.replace("-", "_")] = number & PORT_MASK
             case "addr":
-                fields["addr"] = parse_address(value, at + 1)
+                fields["addr"] = parse_address(value, at + 1, offset=False)
+            case "proto" | "check-proto":
+                check_mux(word, value, at + 1, self._dialect)
+                fields[word.replace("-", "_")] = value
+            case "proxy-v2-options":
+                check_proxy_options(value, at + 1)
+                return False
+            case "pool-purge-delay":
+                self._time(line, at, word, value, 0)
+                return False
             case "agent-addr":
                 fields["agent_addr"] = host_only(value, at + 1)
             case "socks4":
@@ -342,12 +364,13 @@ class ServerReader:
                     "'usesrc' only allowed after a 'source' statement", at, help="write source <addr> before it"
                 )
             case "init-addr":
-                check_init_addr(value, at + 1)
+                if value:
+                    check_init_addr(value, at + 1)
                 fields["init_addr"] = value
             case "resolve-net":
                 fields["resolve_net"] = read_networks(value, at + 1)
             case "resolve-opts":
-                fields |= read_resolve_opts(value, at + 1)
+                fields |= read_resolve_opts(value, at + 1) if value else {}
             case _:
                 return False
         return True
@@ -380,10 +403,10 @@ class ServerReader:
 
     def _number(self, line: Line, at: int, word: str, value: str) -> int:
         """A number as HAProxy reads it: what is behind the digits is dropped, with a warning of ours."""
-        number = atoi(value)
-        if not value.lstrip("+-").isdigit():
+        number = c_int(value)
+        if not value.lstrip("+-").isdigit() or integer(value) != number:
             self._warn(Wrong(f"HAProxy reads '{value}' as {number} here", at + 1, help="write a whole number"), line)
-        return min(number, INT_MAX)
+        return number
 
 
 def build(fields: Mapping[str, object]) -> ServerSettings:
@@ -411,6 +434,11 @@ def check_filled_in(words: Sequence[str]) -> None:
             )
 
 
+def has_placeholder(line: Line) -> bool:
+    """Whether a line still holds a mark of some template engine."""
+    return any(PLACEHOLDER.search(word) for word in line.words)
+
+
 def check_name(name: str, at: int) -> None:
     """Raises Wrong for a name that HAProxy does not take."""
     found = NAME.match(name)
@@ -425,12 +453,32 @@ def check_init_addr(value: str, at: int) -> None:
     for method in value.split(","):
         if method in ("last", "libc", "none"):
             continue
-        found = numeric(method.strip("[]"))
-        if not found:
+        try:
+            ipaddress.ip_address(method.strip("[]"))
+        except ValueError:
             raise Wrong(
                 f"unknown init-addr method '{method}', supported methods are 'libc', 'last', 'none'",
                 at,
                 help="or an IP address, as the last one",
+            ) from None
+
+
+def check_mux(word: str, value: str, at: int, dialect: Dialect) -> None:
+    """Raises Wrong for a protocol that HAProxy does not speak to servers."""
+    known = MUXES + (MUXES_NEWER if dialect.healthcheck_sections else ())
+    if value not in known:
+        raise Wrong(f"'{word}' :  unknown MUX protocol '{value}'", at, help="known are " + ", ".join(known))
+
+
+def check_proxy_options(value: str, at: int) -> None:
+    """Raises Wrong for an unknown option of the PROXY header."""
+    for option in value.split(","):
+        if option not in PROXY_OPTIONS:
+            meant = nearest(option, PROXY_OPTIONS)
+            raise Wrong(
+                f"'{option}' : proxy v2 option not implemented",
+                at,
+                help=f"did you mean '{meant}'?" if meant else "known are " + ", ".join(PROXY_OPTIONS),
             )
 
 
@@ -484,13 +532,16 @@ def host_only(text: str, at: int) -> Address:
     return msgspec.structs.replace(address, mapped=False)
 
 
-def read_source(words: Sequence[str], at: int) -> tuple[Source, int]:
-    """`source <addr>[:<port>[-<port>]] [usesrc ...] [interface <if>]` at word `at`; and where the next word stands."""
+def read_source(words: Sequence[str], at: int, *, ranges: bool = True) -> tuple[Source, int]:
+    """`source <addr>[:<port>[-<port>]] [usesrc ...] [interface <if>]` at word `at`; and where the next word stands.
+
+    ranges: two ports are permitted, as on a server's line.
+    """
     if at + 1 >= len(words):
         raise Wrong("'source' expects <addr>[:<port>[-<port>]]", len(words), help="such as source 10.0.0.1")
     text, port_max = words[at + 1], 0
     low = re.fullmatch(r"(.*:)([0-9]+)-([0-9]+)", text)
-    if low:
+    if low and ranges:
         text, port_max = low.group(1) + low.group(2), integer(low.group(3))
         if not integer(low.group(2)) <= port_max <= 65535:
             raise Wrong(
@@ -498,9 +549,7 @@ def read_source(words: Sequence[str], at: int) -> tuple[Source, int]:
                 at + 1,
                 help="such as source 10.0.0.1:20000-30000",
             )
-    address = parse_address(text, at + 1)
-    if address.family is Family.NAME:
-        raise Wrong(f"'source' wants a numeric address, got '{text}'", at + 1, help="such as source 10.0.0.1")
+    address = parse_address(text, at + 1, offset=False)
     usesrc: tuple[str, ...] = ()
     interface = ""
     at += 2

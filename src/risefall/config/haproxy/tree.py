@@ -16,6 +16,7 @@ from risefall.config.haproxy.lexer import SPECIAL, WORDS_MAX, Lexer, split
 from risefall.config.haproxy.model import Line, Section
 from risefall.config.text import Diagnostics, Source, Wrong, nearest
 
+SAYING = (".alert", ".warning", ".notice", ".diag")
 UNNAMED = frozenset(("global",))
 
 
@@ -89,7 +90,7 @@ class TreeReader:
                 last,
             )
         if self._blocks:
-            self._note(Wrong("non-terminated '.if' block", help="close it with .endif"), len(lines), "", error=False)
+            self._note(Wrong("non-terminated '.if' block", help="close it with .endif"), len(lines), "", error=True)
 
     def _special_line(self, number: int, raw: str) -> None:
         """A line with quotes, escapes, a comment or odd characters."""
@@ -102,8 +103,11 @@ class TreeReader:
             words = split(raw, self.env)
         except Wrong as wrong:
             word = next(iter(raw.split()), "")
-            self._note(wrong, number, raw, error=word in STRICT_LINES and self._strict_section())
+            strict = word[:1] == "." or (word in STRICT_LINES and self._strict_section())
+            self._note(wrong, number, raw, error=strict)
             return
+        if any("\0" in word for word in words):
+            words = [word.partition("\0")[0] for word in words]  # to HAProxy each is a string of C
         if "" in words:
             words = self._cut_at_empty(number, raw, words)
         if words:
@@ -211,7 +215,7 @@ class TreeReader:
                 case _:
                     self._say(word, words)
         except Wrong as wrong:
-            self._note(wrong, number, raw)
+            self._note(wrong, number, raw, error=True)
 
     def _condition(self, raw: str) -> bool:
         words = Lexer(raw, self.env, rest_from=1).words()
@@ -260,15 +264,19 @@ class TreeReader:
     def _say(self, word: str, words: list[str]) -> None:
         if not self._active():
             return
-        text = " ".join(words[1:])
+        text = words[1] if len(words) > 1 else ""
+        if word in SAYING and len(words) > 2:
+            raise Wrong(
+                f"Unexpected argument '{words[2]}' for '{word}'", 2, help="put quotes around a text with blanks"
+            )
         match word:
             case ".alert":
                 raise Wrong(text, 0, help="the configuration itself refuses to go on here", fatal=True)
             case ".warning" | ".notice":
-                raise Wrong(text, 0, help="the configuration says so itself")
+                raise Wrong(text, 0, help="the configuration says so itself", soft=True)
             case ".diag":
                 return
-        known = (".if", ".elif", ".else", ".endif", ".alert", ".warning", ".notice", ".diag")
+        known = (".if", ".elif", ".else", ".endif", *SAYING)
         meant = nearest(word, known)
         raise Wrong(
             f"unknown directive '{word}'",

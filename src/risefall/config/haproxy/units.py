@@ -11,6 +11,7 @@ from risefall.config.text import Wrong
 
 TIME_MS_MAX = 2**31 - 1
 INT_MAX = 2**31 - 1
+LONG_MAX = 2**63 - 1
 TIME = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
 LENIENT = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 SIZE = re.compile(r"([0-9]+)([kKmMgG]?)")
@@ -33,6 +34,13 @@ def atoi(text: str) -> int:
     """The leading decimal number of a text, 0 without one, as C's atoi does."""
     found = LENIENT.match(text)
     return max(-INT_MAX - 1, min(INT_MAX, integer(found.group(1)))) if found else 0
+
+
+def c_int(text: str) -> int:
+    """The number that C's atol finds at the beginning of a text, cut to the 32 bits of an int; 0 without one."""
+    found = LENIENT.match(text)
+    number = max(-LONG_MAX - 1, min(LONG_MAX, integer(found.group(1)))) if found else 0
+    return (number + INT_MAX + 1) % (2 * (INT_MAX + 1)) - INT_MAX - 1
 
 
 def time_ms(text: str, *, default_unit: str = "ms") -> tuple[int, str]:
@@ -64,9 +72,9 @@ def long_ms(text: str) -> int:
 
 
 def parse_time(text: str, what: str, at: int, *, default_unit: str = "ms") -> int:
-    """Milliseconds. Raises Wrong, which names <what>."""
+    """Milliseconds; what stands behind the unit is dropped. Raises Wrong, which names <what>."""
     try:
-        ms, rest = time_ms(text, default_unit=default_unit)
+        ms, _dropped = time_ms(text, default_unit=default_unit)
     except ValueError:
         raise Wrong(f"{what} wants a time, got '{text}'", at, help=TIME_HELP) from None
     except OverflowError:
@@ -75,8 +83,6 @@ def parse_time(text: str, what: str, at: int, *, default_unit: str = "ms") -> in
             at,
             help=f"the most is {TIME_MS_MAX} ms (24.8 days)",
         ) from None
-    if rest:
-        raise Wrong(f"{what} has '{rest}' behind its time, in '{text}'", at, help=TIME_HELP)
     return ms
 
 
