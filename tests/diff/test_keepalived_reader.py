@@ -30,7 +30,7 @@ NAMES = re.compile(r"(?:^|\s)(?:interface|dev)\s+([A-Za-z][\w.-]{0,14})(?=\s|$)"
 OWN = re.compile(
     r"keepalived ignores '|Warning - script \S+ is not used|vrrp_script \S+ stands here for the second time"
     r"|init_fail has no effect|line of \d+ bytes|keepalived 2\.2\.7 takes"
-    r"|.*holds itself|.*host block is deprecated|.*No VIP specified"
+    r"|Unable to parse script|.*holds itself|.*host block is deprecated|.*No VIP specified"
 )
 """What keepalived does without a word, or says only when it runs; and what it does not come to when it ends before."""
 HOST = re.compile(

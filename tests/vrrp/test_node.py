@@ -223,3 +223,40 @@ def test_priorities_stay_within_bounds_and_reasons_decide(
     view = only(made)
     if view.state in ("BACKUP", "MASTER") and peer != view.effective:
         assert view.state == ("MASTER" if peer is None or view.effective > peer else "BACKUP")
+
+
+def test_interface_of_a_route_is_needed_and_its_weight_does_not_count() -> None:
+    """Seen with 2.2.7: the route's device replaces `track_interface eth1 weight 10`."""
+    more = "track_interface {\neth1 weight 10\n}\nvirtual_routes {\n10.5.0.0/16 dev eth1\n}"
+    made = well(node(HEAD + instance(more=more)))
+    (view,) = made.instances()
+    assert (view.state, view.effective) == ("MASTER", 100)
+    made.interface("eth1", up=False)
+    (view,) = made.instances()
+    assert (view.state, view.faults) == ("FAULT", ("interface eth1",))
+
+
+def test_own_interface_counts_for_a_route_without_the_primary_tracking() -> None:
+    made = well(node(HEAD + instance(more="dont_track_primary\nvirtual_routes {\n10.5.0.0/16 dev eth0\n}")))
+    made.interface("eth0", up=False)
+    assert made.instances()[0].state == "FAULT"
+    made.interface("eth0", up=True)
+    made.settle()
+    assert made.instances()[0].state == "MASTER"
+
+
+def test_setting_that_is_a_fault_for_good() -> None:
+    """2.2.7 tells FAULT, says nothing more than it has said of the configuration, and stays there."""
+    made = node(HEAD + instance(tracked="soft", more="unicast_fault_no_peer"))
+    assert [one.text for one in made.drain() if isinstance(one, Said) and "FAULT" in one.text] == []
+    (view,) = well(made).instances()
+    assert (view.state, view.faults) == ("FAULT", ("configuration",))
+
+
+def test_source_that_this_machine_has_not_is_a_fault_for_good() -> None:
+    more = "unicast_src_ip 10.9.9.9\nunicast_peer {\n10.9.9.8\n}"
+    config = read(Source("keepalived.conf", HEAD + instance(tracked="soft", more=more)))
+    made = Node(config, unbound=["VI_1"])
+    made.start()
+    (view,) = well(made).instances()
+    assert (view.state, view.faults) == ("FAULT", ("source address",))

@@ -7,7 +7,7 @@ states are those of a keepalived that hears nobody, or that neighbour alone. Rea
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -16,7 +16,7 @@ from risefall.vrrp.actions import Action, Log, State
 from risefall.vrrp.network import Network, Port
 from risefall.vrrp.notify import Call, Notifier, NotifyGlobals, NotifySettings
 from risefall.vrrp.priority import kept_trackers
-from risefall.vrrp.settings import Imitated, InstanceSettings
+from risefall.vrrp.settings import CONFIGURATION, Imitated, InstanceSettings
 from risefall.vrrp.trackers import DOWN, UP, Effect, Kind, Reading, Tracked, effect
 
 US, OTHER = "us", "other"
@@ -96,10 +96,12 @@ class Node:
         *,
         scripts: Iterable[str] | None = None,
         addresses: Mapping[str, str] | None = None,
+        unbound: Collection[str] = (),
         peer: int | None = None,
         imitated: Imitated = Imitated.V2_2_7,
     ) -> None:
         """scripts: those that may run; the others are as if nothing tracked them. addresses: of interfaces, by name.
+        unbound: the instances whose unicast source address is none of this machine's.
 
         peer: the effective priority of one other node, healthy throughout; None: nobody is heard.
         """
@@ -107,7 +109,11 @@ class Node:
         self.peer = peer
         self.network = Network()
         kept = {one.name for one in config.scripts} if scripts is None else set(scripts)
-        settings = [settings_of(one, (addresses or {}).get(one.interface or ""), imitated) for one in config.instances]
+        own = addresses or {}
+        settings = [
+            settings_of(one, own.get(one.interface or ""), imitated, bound=one.name not in unbound)
+            for one in config.instances
+        ]
         links = {one.name: one.interface or "" for one in config.instances}
         members = {one.name: [*one.members] for one in config.groups}
         by_name = {one.name: one for one in config.groups}
@@ -297,8 +303,11 @@ def _failing(tracked: Tracked) -> Reading:
     return DOWN
 
 
-def settings_of(one: model.Instance, address: str | None, imitated: Imitated) -> InstanceSettings:
+def settings_of(
+    one: model.Instance, address: str | None, imitated: Imitated, *, bound: bool = True
+) -> InstanceSettings:
     """What the election is told; adverts reach nobody real, so peers and passwords are left out."""
+    lasting = [CONFIGURATION] * one.broken + ["source address"] * (not bound)
     return InstanceSettings(
         name=one.name,
         source=(one.source_ip or "").partition("/")[0] or address or NOWHERE[one.family][0],
@@ -314,18 +323,18 @@ def settings_of(one: model.Instance, address: str | None, imitated: Imitated) ->
         lower_prio_no_advert=one.lower_prio_no_advert,
         skip_check_adv_addr=True,
         dont_track_primary=not one.interface_tracked,
+        lasting=tuple(lasting),
         imitated=imitated,
     )
 
 
 def trackers_of(one: model.Instance, group: model.SyncGroup | None, scripts: set[str]) -> tuple[Tracked, ...]:
-    """Own trackers and those of the group, in keepalived's order; devices of addresses count as well."""
-    own = _listed(one, scripts)
-    known = {tracked.key for tracked in own} | {Tracked(Kind.INTERFACE, one.interface or "").key}
-    for vip in (*one.vips, *one.excluded):
-        if vip.dev and not vip.no_track and Tracked(Kind.INTERFACE, vip.dev).key not in known:
-            own.append(Tracked(Kind.INTERFACE, vip.dev))
-            known.add(own[-1].key)
+    """Own trackers and those of the group, in keepalived's order; where a device is needed, no weight of it counts."""
+    needed = [Tracked(Kind.INTERFACE, name) for name in one.devices]
+    keys = {tracked.key for tracked in needed}
+    own = [tracked for tracked in _listed(one, scripts) if tracked.key not in keys or not tracked.weight]
+    known = {tracked.key for tracked in own}
+    own += [tracked for tracked in needed if tracked.key not in known]
     return kept_trackers(own, _listed(group, scripts) if group is not None else ()).trackers
 
 

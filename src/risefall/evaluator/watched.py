@@ -24,6 +24,7 @@ from risefall.evaluator.watching import (
     Links,
     count_processes,
     due_to_init,
+    own_address,
     read_start,
     write_init,
 )
@@ -73,7 +74,14 @@ class Watched:
         try:
             if strict:
                 self._refuse_missing()
-            self.node = Node(self.config, scripts=scripts, addresses=self._addresses(), peer=peer, imitated=imitated)
+            self.node = Node(
+                self.config,
+                scripts=scripts,
+                addresses=self._addresses(),
+                unbound=[one.name for one in self.config.instances if one.unicast and not self._bound(one)],
+                peer=peer,
+                imitated=imitated,
+            )
         except BaseException:
             self.close()
             raise
@@ -114,6 +122,13 @@ class Watched:
             if one.interface and (address := self._links.address(one.interface, one.family)):
                 addresses[one.interface] = address
         return addresses
+
+    def _bound(self, one: Instance) -> bool:
+        """Whether an instance can send from its source; 2.2.7 tries it once, at the start."""
+        if not one.source_ip or own_address(one.source_ip, one.interface or ""):
+            return True
+        self._say(f"({one.name}): entering FAULT state (src address not configured)")
+        return False
 
     def begin(self, start: Callable[[Node], None] = Node.start) -> None:
         """Reads files, processes and interfaces, then starts the node. start: instead of its `start`, after a reload."""

@@ -44,6 +44,23 @@ def read_start(path: str) -> bytes | None:
         return None
 
 
+def own_address(address: str, interface: str) -> bool:
+    """Whether this machine has an address, so that a socket can be bound to it. interface: of a link-local one."""
+    plain = address.partition("/")[0]
+    family = socket.AF_INET6 if ":" in plain else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as tried:
+        try:
+            scope = (
+                socket.if_nametoindex(interface)
+                if family == socket.AF_INET6 and plain.lower().startswith("fe80")
+                else 0
+            )
+            tried.bind((plain, 0, 0, scope) if family == socket.AF_INET6 else (plain, 0))
+        except OSError:
+            return False
+    return True
+
+
 def due_to_init(file: TrackFile) -> bool:
     """Whether keepalived writes `init_file`'s value when it starts."""
     return file.init is not None and (file.overwrite or not os.path.lexists(file.path))

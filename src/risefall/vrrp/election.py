@@ -31,7 +31,7 @@ from risefall.vrrp.actions import (
     Stop,
 )
 from risefall.vrrp.priority import effective_priority
-from risefall.vrrp.settings import OWNER, US_PER_CS, US_PER_S, Imitated, InstanceSettings
+from risefall.vrrp.settings import CONFIGURATION, OWNER, US_PER_CS, US_PER_S, Imitated, InstanceSettings
 
 if TYPE_CHECKING:
     from risefall.vrrp.groups import Group
@@ -107,7 +107,7 @@ class Instance:
         self.state = State.INIT
         self.want = State.MASTER if self.settings.owner else State.BACKUP
         """What it would be but for its sync group."""
-        self.faults: set[str] = set()
+        self.faults: set[str] = {*self.settings.lasting}
         self.pending: set[str] = set()
         self.madv_us = self.settings.adv_us
         self.wait_us = 0
@@ -127,7 +127,8 @@ class Instance:
             self.want = State.FAULT if self.faults else self.want
             self.state = State.FAULT
             head = self.settings.imitated is Imitated.HEAD
-            self._log("Entering FAULT STATE (init)" if head else "entering FAULT state")
+            if CONFIGURATION not in self.faults or len(self.faults) > 1:  # of its configuration it has spoken before
+                self._log("Entering FAULT STATE (init)" if head else "entering FAULT state")
             self._tell()
         elif held:
             self.state = State.FAULT  # as keepalived does inside; nothing is said or told of it

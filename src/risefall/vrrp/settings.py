@@ -13,6 +13,8 @@ US_PER_S = 1_000_000
 US_PER_CS = 10_000
 OWNER = 255
 """The priority of an address owner; trackers never move it."""
+CONFIGURATION = "configuration"
+"""The reason of FAULT that a setting is."""
 PRIORITY_DEFAULT = 100
 V2_ADV_MAX_S = 255
 V3_ADV_MAX_CS = 4095
@@ -58,6 +60,7 @@ class InstanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: own primary address of the instance's interface, which decides between equal MASTERs.
     adv_us: whole seconds for version 2, whole centiseconds for version 3.
     vips: the advertised addresses; excluded ones are not among them.
+    lasting: reasons of FAULT that stay until the next start.
     """
 
     name: str
@@ -79,6 +82,7 @@ class InstanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unicast_ttl: int = 255
     peers: tuple[Peer, ...] = ()
     dont_track_primary: bool = False
+    lasting: tuple[str, ...] = ()
     imitated: Imitated = Imitated.V2_2_7
 
     @property

@@ -16,6 +16,7 @@ FLAGS = ("home", "-nodad", "mngtmpaddr", "noprefixroute", "autojoin", "no_track"
 VALUED = ("dev", "scope", "broadcast", "brd", "label", "peer", "preferred_lft")
 SCOPES = {"host": 254, "link": 253, "global": 0, "site": 200, "nowhere": 255}
 LABEL_MAX = 15
+BROADCAST_PREFIX_MAX = 30
 
 
 class _Dropped(Exception):
@@ -51,10 +52,16 @@ def read_vip(walk: Walk, line: Line, *, static: bool = False, groups: tuple[str,
         text_ = "Cannot specify broadcast and peer addresses - ignoring broadcast address"
         walk.warn(line, text_, "take one of the two out", 0)
         del values["broadcast"]
-    if family == 6 and (values.pop("scope", None) or values.get("label")):
-        text_ = f"Cannot specify scope or label for IPv6 addresses ({given}) - ignoring it"
-        walk.warn(line, text_, "take it out", 0)
-        values.pop("label", None)
+    if values.get("broadcast") in ("-", "+") and prefix > BROADCAST_PREFIX_MAX:
+        text_ = f"Address prefix length {prefix} too long for broadcast"
+        walk.warn(
+            line, text_, f"write a length of {BROADCAST_PREFIX_MAX} at the most, or take {values['broadcast']} out", 0
+        )
+        del values["broadcast"]
+    for option in ("scope", "label") if family == 6 else ():
+        if values.pop(option, None):
+            text_ = f"Cannot specify {option} for IPv6 addresses ({given}) - ignoring {option}"
+            walk.warn(line, text_, "take it out", 0)
     return Vip(text, prefix, family, place=Place(line.file, line.line), **values)
 
 
@@ -144,6 +151,7 @@ def _peer_of(walk: Walk, line: Line, at: int, family: int, values: Values) -> No
         return
     found = plain_address(value)
     if not found:
+        walk.warn(line, f"VRRP parsed invalid IP {value}. skipping IP...", "write an address without a length", at + 1)
         walk.warn(line, f"Invalid peer address {value}", "write a numeric address", at + 1)
     elif found != family:
         walk.warn(line, f"Peer address {value} does not match address family", "use one family", at + 1)

@@ -149,7 +149,7 @@ class Walk:
         except Skip as skip:
             self._skip = 1 if skip.inner else -1
         except Missing as missing:
-            self._missing(line, missing.at)
+            self._missing(missing.line or line, missing.at)
             self._skip = -1 if entry.table is not None else self._skip
         except Wrong as wrong:
             self._note(line, wrong, wrong.at, error=wrong.fatal)
@@ -227,11 +227,12 @@ class Walk:
 
 
 class Missing(Exception):
-    """Word <at> of a line is not there, and keepalived ends."""
+    """Word <at> of a line is not there, and keepalived ends. line: None for that of the keyword in hand."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, line: Line | None = None) -> None:
         super().__init__()
         self.at = at
+        self.line = line
 
 
 def word(line: Line, at: int = 1) -> str:
@@ -377,8 +378,8 @@ def command_of(walk: Walk, line: Line, *, user: bool) -> Command | None:
         raise Missing(1)
     argv = tuple(shell_words(words[1]))
     if not argv:
-        if user:
-            raise Missing(2)
+        if user:  # a script has messages of its own for it
+            walk.warn(line, f"Unable to parse script '{words[1]}' - ignoring", "write a command, or take it out", 1)
         return None
     if not user and len(words) > 2:
         walk.warn(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from risefall.config.keepalived import macvlan
 from risefall.config.keepalived.blocks import Draft, Values, Walk
 from risefall.config.keepalived.model import Instance, Line, Notify, SyncGroup, Tracked
 from risefall.config.keepalived.vrrp import Drafts
@@ -166,6 +167,7 @@ class Finish:
         self._advert(draft)
         self._weights(draft)
         self._own_interface(draft)
+        macvlan.judge(draft, lambda keyword, text, help: self._say(draft, keyword, text, help))
         group = self._group_of.get(draft.name)
         changes = values.get("notify_priority_changes")
         if changes is None and group is not None:
@@ -175,6 +177,7 @@ class Finish:
         fields = {field: values[field] for field in Instance.__struct_fields__ if field in values}
         for field in ("peers", "vips", "excluded", "routes", "rules"):
             fields[field] = tuple(values.get(field, ()))
+        fields["devices"] = self._devices(draft)
         fields.update(trackers_of(values))
         fields.update(
             name=draft.name,
@@ -265,6 +268,7 @@ class Finish:
             if not values["unicast"]:
                 if values.get("unicast_fault_no_peer"):
                     text = "Cannot use unicast without any peers - going to fault state"
+                    values["broken"] = True
                 else:
                     text = (
                         "A unicast keyword has been specified without any unicast peers. Defaulting to multicast."
@@ -421,15 +425,28 @@ class Finish:
             files.append(Tracked(one.name, 0, one.reverse, one.place))
         values["track_files"] = files
 
+    def _devices(self, draft: Draft) -> tuple[str, ...]:
+        """Interfaces of addresses, routes, rules, and of static ones whose track group has this instance."""
+        values, static = draft.values, self._drafts
+        own = values.get("interface")
+        groups = {group.name for group in static.track_groups if draft.name in group.members}
+        addresses = [*values.get("vips", ()), *values.get("excluded", ())]
+        addresses += [one for one in static.addresses if one.track_group in groups]
+        routing = [*values.get("routes", ()), *values.get("rules", ())]
+        routing += [one for one in (*static.routes, *static.rules) if one.track_group in groups]
+        found = [one.dev for one in addresses if one.dev and not one.no_track and one.dev != own]
+        found += [
+            dev for one in routing for dev in one.devices if dev != own or not values.get("interface_tracked", True)
+        ]
+        return tuple(dict.fromkeys(found))
+
     def _own_interface(self, draft: Draft) -> None:
-        """The own interface is tracked anyhow."""
+        """The own interface is tracked anyhow, and with dont_track_primary not at all."""
         values = draft.values
-        if not values.get("interface_tracked", True):
-            return
         kept = [one for one in values.get("track_interfaces", ()) if one.name != values.get("interface")]
         if len(kept) < len(values.get("track_interfaces", ())):
             text = f"Ignoring track_interface {values['interface']} since own interface"
-            self._say(draft, "interface", text, "take it out: it is tracked anyhow, without a weight")
+            self._say(draft, "interface", text, "take it out: only dont_track_primary decides whether it is tracked")
         values["track_interfaces"] = kept
 
     @staticmethod

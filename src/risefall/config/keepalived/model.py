@@ -151,6 +151,15 @@ class Vip(msgspec.Struct, frozen=True, gc=False):
     place: Place = Place()
 
 
+class Routing(msgspec.Struct, frozen=True):
+    """One line of routes or of rules. devices: the interfaces that it needs, unless it has no_track."""
+
+    text: str
+    devices: tuple[str, ...] = ()
+    track_group: str | None = None
+    place: Place = Place()
+
+
 class Peer(msgspec.Struct, frozen=True, gc=False):
     """One line of `unicast_peer`."""
 
@@ -177,7 +186,9 @@ class Instance(msgspec.Struct, frozen=True):
     """`vrrp_instance`, with what its sync group and `global_defs` make of it.
 
     family: 4 or 6. wants_master: state MASTER is wished, which below priority 255 decides nothing. interface: None for a
-    unicast instance that has only its source address. interface_tracked: whether its own interface counts.
+    unicast instance that has only its source address. interface_tracked: whether its own interface counts. devices: the
+    interfaces that its addresses, routes, rules and track groups need: it is at FAULT without one of them. broken: a setting
+    keeps it at FAULT for as long as it stands.
     """
 
     name: str
@@ -199,6 +210,7 @@ class Instance(msgspec.Struct, frozen=True):
     check_unicast_src: bool = False
     unicast: bool = False
     unicast_fault_no_peer: bool = False
+    broken: bool = False
     peers: tuple[Peer, ...] = ()
     source_ip: str | None = None
     track_source_ip: bool = False
@@ -208,8 +220,9 @@ class Instance(msgspec.Struct, frozen=True):
     auth_pass: str | None = None
     vips: tuple[Vip, ...] = ()
     excluded: tuple[Vip, ...] = ()
-    routes: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
+    routes: tuple[Routing, ...] = ()
+    rules: tuple[Routing, ...] = ()
+    devices: tuple[str, ...] = ()
     interface_tracked: bool = True
     track_interfaces: tuple[Tracked, ...] = ()
     track_scripts: tuple[Tracked, ...] = ()
@@ -442,8 +455,8 @@ class Config(msgspec.Struct, frozen=True):
     instances: tuple[Instance, ...] = ()
     groups: tuple[SyncGroup, ...] = ()
     static_addresses: tuple[Vip, ...] = ()
-    static_routes: tuple[str, ...] = ()
-    static_rules: tuple[str, ...] = ()
+    static_routes: tuple[Routing, ...] = ()
+    static_rules: tuple[Routing, ...] = ()
     interface_delays_ms: dict[str, tuple[int, int]] = {}
     server_groups: tuple[ServerGroup, ...] = ()
     virtual_servers: tuple[VirtualServer, ...] = ()

@@ -48,6 +48,7 @@ def read(
         **servers_.tables(known, servers),
     }
     walk.run(table)
+    drafts.track_groups = known.groups
     instances, groups = Finish(walk, drafts).run()
     virtual = Pool(walk, servers, defaults.values).finish()
     _unused(walk, known, instances, groups)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from risefall.config.keepalived import numbers
+from risefall.config.keepalived import macvlan, numbers
 from risefall.config.keepalived.addresses import read_peer, read_vip
 from risefall.config.keepalived.blocks import (
     Draft,
@@ -26,7 +26,9 @@ from risefall.config.keepalived.blocks import (
     word,
 )
 from risefall.config.keepalived.entries import entries
-from risefall.config.keepalived.model import Line
+from risefall.config.keepalived.iprules import Preferences, read_rule
+from risefall.config.keepalived.model import Line, Routing, TrackGroup
+from risefall.config.keepalived.routes import read_route
 from risefall.config.keepalived.trackers import Known, is_address, members_read
 
 NAME_MAX = 15
@@ -40,8 +42,10 @@ class Drafts:
         self.instances: list[Draft] = []
         self.groups: list[Draft] = []
         self.addresses: list[Any] = []
-        self.routes: list[str] = []
-        self.rules: list[str] = []
+        self.routes: list[Routing] = []
+        self.rules: list[Routing] = []
+        self.preferences = Preferences()
+        self.track_groups: list[TrackGroup] = []
         self.delays: dict[str, tuple[int, int]] = {}
         self.defaults = defaults
         """The values of `global_defs` so far: some are taken at the beginning of an instance."""
@@ -80,6 +84,7 @@ def _end(walk: Walk) -> None:
         text = f"({draft.name}): Cannot use unicast_ttl without unicast peers - resetting"
         walk.warn(draft.at("unicast_ttl"), text, "add unicast_peer { … }, or take it out")
         draft.values["unicast_ttl"] = None
+    macvlan.unicast_needs_base(walk, draft)
 
 
 def _family(draft: Draft, family: int) -> bool:
@@ -116,7 +121,10 @@ def _interface(walk: Walk, line: Line) -> None:
 
 def _vrf(walk: Walk, line: Line) -> None:
     given, draft = word(line), walk.draft
-    if draft.values.get("interface"):
+    if len(given) > NAME_MAX:
+        text = f"({draft.name}) VRF interface name '{given}' too long - ignoring"
+        walk.warn(line, text, f"the most are {NAME_MAX} characters", 1)
+    elif draft.values.get("interface"):
         walk.warn(line, f"({draft.name}) Cannot specify VRF interface and interface - ignoring", "take one out", 1)
     elif draft.values.get("vrf"):
         text = f"({draft.name}) VRF interface already specified as '{draft.values['vrf']}' - ignoring"
@@ -247,13 +255,14 @@ def _excluded(walk: Walk, line: Line) -> None:
     found.extend(one for inner in walk.value_lines(line) if (one := read_vip(walk, inner)) is not None)
 
 
-def _text_lines(field: str) -> Keyword:
-    """Lines that are only kept, such as routes."""
+def _routes(walk: Walk, line: Line) -> None:
+    found = walk.draft.values.setdefault("routes", [])
+    found.extend(one for inner in walk.value_lines(line) if (one := read_route(walk, inner)) is not None)
 
-    def read(walk: Walk, line: Line) -> None:
-        walk.draft.values.setdefault(field, []).extend(inner.text for inner in walk.value_lines(line))
 
-    return Keyword(read)
+def _rules(walk: Walk, line: Line, drafts: Drafts) -> None:
+    found, free = walk.draft.values.setdefault("rules", []), drafts.preferences
+    found.extend(one for inner in walk.value_lines(line) if (one := read_rule(walk, inner, free)) is not None)
 
 
 def _repeat(field: str, keyword: str) -> Keyword:
@@ -304,7 +313,13 @@ def _sync_daemon(walk: Walk, line: Line) -> None:
     name = walk.draft.name
     text = f"({name}) Specifying lvs_sync_daemon_interface against a vrrp is deprecated."
     walk.warn(line, text, "use lvs_sync_daemon in global_defs", 0)
-    word(line)
+    walk.warn(line, "       Please use global lvs_sync_daemon", "it takes the same words", 0)
+    given, values = word(line), walk.draft.values
+    if values.get("sync_daemon"):
+        text = f"({name}) lvs_sync_daemon_interface has already been specified as {values['sync_daemon']} - ignoring"
+        walk.warn(line, text, "take one out", 0)
+        return
+    values["sync_daemon"] = given
 
 
 def _garp_extra(walk: Walk, line: Line) -> None:
@@ -380,7 +395,7 @@ def _tracks(known: Known) -> dict[str, Keyword]:
     return {keyword: entries(keyword, field, known) for keyword, field in fields.items()}
 
 
-def instance_table(known: Known) -> Table:
+def instance_table(known: Known, drafts: Drafts) -> Table:
     """Everything that may stand in a `vrrp_instance`."""
     uint, say = numbers.UINT_MAX, "({name}): "
     return {
@@ -390,10 +405,10 @@ def instance_table(known: Known) -> Table:
             "on_master_rx_lower_pri", "({name}) notify_master_rx_lower_pri script already specified - ignoring {value}"
         ),
         "notify_deleted": Keyword(_notify_deleted),
-        "use_vmac": Keyword(lambda walk, line: walk.set(line, "use_vmac", True)),
+        "use_vmac": Keyword(macvlan.read_vmac),
         "use_vmac_addr": flag("use_vmac_addr"),
         "vmac_xmit_base": flag("vmac_xmit_base"),
-        "use_ipvlan": Keyword(lambda walk, line: walk.set(line, "use_ipvlan", True)),
+        "use_ipvlan": Keyword(macvlan.read_ipvlan),
         "unicast_peer": Keyword(_peers),
         "unicast_fault_no_peer": _unicast_flag("unicast_fault_no_peer"),
         "check_unicast_src": _unicast_flag("check_unicast_src"),
@@ -425,8 +440,8 @@ def instance_table(known: Known) -> Table:
         "virtual_ipaddress_excluded": Keyword(_excluded),
         "promote_secondaries": flag("promote_secondaries"),
         "linkbeat_use_polling": Keyword(_linkbeat),
-        "virtual_routes": _text_lines("routes"),
-        "virtual_rules": _text_lines("rules"),
+        "virtual_routes": Keyword(_routes),
+        "virtual_rules": Keyword(lambda walk, line: _rules(walk, line, drafts)),
         "accept": flag("accept"),
         "no_accept": flag("accept", False),
         "skip_check_adv_addr": Keyword(_skip_check),
@@ -541,6 +556,13 @@ GARP: Table = {
 }
 
 
+def _linkbeat_interfaces(walk: Walk, line: Line) -> None:
+    for inner in walk.value_lines(line):
+        if inner.words[1:] and inner.words[1:] not in (("MII",), ("ETHTOOL",), ("IOCTL",)):
+            text = f"extra characters {inner.words[1]} in linkbeat interface"
+            walk.warn(inner, text, "write MII, ETHTOOL or IOCTL, or nothing", 1)
+
+
 def _delays(walk: Walk, line: Line, drafts: Drafts) -> None:
     for inner in walk.value_lines(line):
         values = []
@@ -571,19 +593,26 @@ def _static(walk: Walk, line: Line, drafts: Drafts, known: Known) -> None:
             drafts.addresses.append(one)
 
 
-def _kept(walk: Walk, line: Line, kept: list[str]) -> None:
-    kept.extend(inner.text for inner in walk.value_lines(line))
+def _static_routing(walk: Walk, line: Line, drafts: Drafts, known: Known) -> None:
+    groups = tuple(group.name for group in known.groups)
+    for inner in walk.value_lines(line):
+        if line.words[0] == "static_routes":
+            found, one = drafts.routes, read_route(walk, inner, groups)
+        else:
+            found, one = drafts.rules, read_rule(walk, inner, drafts.preferences, groups)
+        if one is not None:
+            found.append(one)
 
 
 def tables(known: Known, drafts: Drafts) -> Table:
     """The entries of this module for the outermost table."""
     return {
-        "vrrp_instance": Keyword(lambda walk, line: _begin(walk, line, drafts), instance_table(known), _end),
+        "vrrp_instance": Keyword(lambda walk, line: _begin(walk, line, drafts), instance_table(known, drafts), _end),
         "vrrp_sync_group": Keyword(lambda walk, line: _group_begin(walk, line, drafts), group_table(known)),
         "garp_group": Keyword(_garp_group, GARP, _garp_end),
         "static_ipaddress": Keyword(lambda walk, line: _static(walk, line, drafts, known)),
-        "static_routes": Keyword(lambda walk, line: _kept(walk, line, drafts.routes)),
-        "static_rules": Keyword(lambda walk, line: _kept(walk, line, drafts.rules)),
-        "linkbeat_interfaces": Keyword(lambda walk, line: _kept(walk, line, [])),
+        "static_routes": Keyword(lambda walk, line: _static_routing(walk, line, drafts, known)),
+        "static_rules": Keyword(lambda walk, line: _static_routing(walk, line, drafts, known)),
+        "linkbeat_interfaces": Keyword(_linkbeat_interfaces),
         "interface_up_down_delays": Keyword(lambda walk, line: _delays(walk, line, drafts)),
     }
