@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import trio
 from test_agent_process import LONG_S, Running, running, until, write
+from trio.testing import MockClock
 
 from risefall.agent.desk import Desk
 from risefall.agent.leases import Book, OrderWord, make_order
@@ -145,6 +146,31 @@ def test_weights_and_conditions_keep_what_they_have_behind_them() -> None:
     assert third.readings("app") == {}, "a number of another signal is none"
 
 
+def test_a_stop_in_the_midst_of_a_reload_says_its_last_word_once() -> None:
+    """In virtual time: it takes as long as is asked, no matter in which moment of the reload the stop comes."""
+    spent = []
+
+    def settings(floor: int) -> Settings:
+        agent = Agent(listen=("127.0.0.1:0",), shutdown_ms=60_000)
+        return Settings(agent=agent, service={"app": ServiceSettings(floor_pct=floor)})
+
+    async def main(steps: int) -> None:
+        service = Service(settings(1), this_machine(), None, lambda line: None)
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as inner:
+                await inner.start(service.run)
+                nursery.start_soon(service.reload, settings(2), None)
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                began = trio.current_time()
+                service.stop()
+            spent.append(trio.current_time() - began)
+
+    for steps in range(12):
+        trio.run(main, steps, clock=MockClock(autojump_threshold=0))
+    assert spent == [60.0] * len(spent)
+
+
 def test_who_follows_hears_of_services_that_went(tmp_path: Path) -> None:
     def settings(*names: str, **options: object) -> Settings:
         file = str(tmp_path / "weight")
@@ -170,6 +196,10 @@ def test_who_follows_hears_of_services_that_went(tmp_path: Path) -> None:
                     await trio.sleep(0.01)
                 with pytest.raises(StartError, match=r"agent\.socket is another one"):
                     await service.reload(settings("app", socket=str(tmp_path / "s")), None)
+                async with trio.open_nursery() as both:  # the later one overtakes, and both come back
+                    both.start_soon(service.reload, settings("app", "first", http="127.0.0.1:0"), None)
+                    both.start_soon(service.reload, settings("app", "second", http="127.0.0.1:0"), None)
+                assert service.desk.services() in (["app", "first"], ["app", "second"])
                 service.stop()
                 await service.reload(settings("app"), None)  # it ends, and does not begin anew
 

@@ -63,6 +63,7 @@ class Service:
         self._answerer: Answerer
         self._changed = trio.Event()
         self._stopping = trio.Event()
+        self._over = False
         self._next: tuple[Settings, Engine | None] | None = None
         self._turning, self._turned = trio.Event(), trio.Event()
         """It is time for other settings or for the end; and these are served."""
@@ -99,11 +100,13 @@ class Service:
                     if control is not None:
                         nursery.start_soon(serve_control, control, self._control.answer)
                     await self._serve(task_status.started)
-                    while self._next is not None:
+                    while not self._over:
+                        assert self._next is not None
                         self._turn(*self._next)
                         await self._serve(lambda addresses: None)
                     nursery.cancel_scope.cancel()
             finally:
+                self._turned.set()
                 with trio.CancelScope(shield=True), trio.move_on_after(LAST_WRITE_S):
                     await self._keeper.write(self.desk.book.orders(), self._told, last=True)
                 self._keeper.close()
@@ -125,8 +128,9 @@ class Service:
                     started(self.addresses)
                     self._turned.set()
                     await self._turning.wait()
-                    if self.stopped and self.settings.agent.shutdown_ms:
+                    if self.stopped:
                         await trio.sleep(self.settings.agent.shutdown_ms / 1000)
+                        self._over = True
                     nursery.cancel_scope.cancel()
             finally:
                 self._told = self._kept()
@@ -150,7 +154,7 @@ class Service:
     # --- what others ask of it
 
     async def reload(self, settings: Settings, engine: Engine | None) -> None:
-        """Goes on with other settings; returns once they are served.
+        """Goes on with other settings; returns once they are served, or the end has overtaken them.
 
         Raises: StartError for an address that cannot be had, or what only a restart can change: then all stays as it was.
         """
@@ -160,7 +164,9 @@ class Service:
             if getattr(settings.agent, key) != getattr(self.settings.agent, key):
                 raise StartError(f"agent.{key} is another one: this takes a restart")
         self._doors.open(doors_of(settings))
-        self._next, self._turned = (settings, engine), trio.Event()
+        self._next = settings, engine
+        if self._turned.is_set():  # else another reload waits, which this one overtakes
+            self._turned = trio.Event()
         self._turning.set()
         await self._turned.wait()
 

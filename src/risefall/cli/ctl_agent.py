@@ -13,21 +13,14 @@ from typing import Any
 import click
 import msgspec
 
-from risefall.agent.leases import length, rows
-from risefall.agent.wire import SAID_MAX_BYTES, Ask, Do, Said, Shown, usual_agent_socket
-from risefall.cli.console import open_screen
-from risefall.cli.ctl_peers import DONE, LOST, MISUSE, REFUSED, check_names, pick, socket_option, tell
-from risefall.cli.ctl_wait import Goal, Waited, look, wait_for
-from risefall.cli.fitted import fitted
+from risefall.agent.leases import length
+from risefall.agent.wire import SAID_MAX_BYTES, Ask, Do, Said, usual_agent_socket
+from risefall.cli.ctl_agent_servers import LOOK_S, servers_of, wait_back, wait_gone
+from risefall.cli.ctl_peers import DONE, LOST, MISUSE, REFUSED, socket_option, tell
 from risefall.cli.options import duration_s, json_option
 from risefall.errors import PeerLost
 from risefall.surfaces.client import TIMEOUT_S, Client
-from risefall.surfaces.peer import read_draining, read_servers, read_state_rows
 
-LOOK_S = 0.2
-OUT = ("DRAIN", "MAINT")
-"""How HAProxy's status of a server begins that an operator or an agent has taken out."""
-SHARED = "an operator's own, or servers that share one word in agent-send: give each a second one"
 Function = Callable[..., Any]
 
 
@@ -281,93 +274,6 @@ def seek(
     return found
 
 
-def wait_gone(client: Client, servers: Sequence[str], deadline: float, *, as_json: bool) -> int:
-    """Until the sessions on HAProxy's servers are gone."""
-
-    def words(one: Waited) -> str:
-        return "no sessions" if one.reached else f"still {one.sessions} sessions"
-
-    return wait_and_tell(client, lambda peer: look(peer, servers, Goal("", 0)), words, deadline, as_json=as_json)
-
-
-def wait_back(client: Client, servers: Sequence[str], deadline: float, *, as_json: bool) -> int:
-    """Until no server of HAProxy's is in drain or maintenance any more, by whomever."""
-
-    def words(one: Waited) -> str:
-        return "back" if one.reached else f"still taken out; {SHARED}"
-
-    return wait_and_tell(client, lambda peer: look_back(peer, servers), words, deadline, as_json=as_json)
-
-
-def look_back(client: Client, servers: Sequence[str]) -> list[Waited]:
-    """Where each server stands, and whether nothing but its checks keeps clients away. Raises: PeerLost."""
-    draining = read_draining(client)
-
-    def is_back(one: Waited) -> bool:
-        drained = f"{one.backend}/{one.server}" in draining
-        return one.reached and not drained and not one.status.startswith(OUT)
-
-    found = look(client, servers, Goal("", None))
-    return [msgspec.structs.replace(one, reached=is_back(one)) for one in found]
-
-
-def wait_and_tell(
-    client: Client,
-    look_once: Callable[[Client], list[Waited]],
-    words: Callable[[Waited], str],
-    deadline: float,
-    *,
-    as_json: bool,
-) -> int:
-    """Waits, and tells how it ended for each server."""
-    try:
-        found = wait_for(client, look_once, deadline, LOOK_S)
-    except PeerLost as error:
-        tell(error)
-        return LOST
-    for one in found:
-        if as_json:
-            click.echo(msgspec.json.encode(one))
-        else:
-            click.echo(f"{one.backend}/{one.server}: {one.status}, {words(one)}", err=not one.reached)
-    return DONE if all(one.reached for one in found) else REFUSED
-
-
-def servers_of(client: Client, shown: Shown, names: Sequence[str]) -> list[str]:
-    """The servers that a service answers for: those named, else those whose agent-check comes to its port on this machine.
-
-    Raises: PeerLost, click.UsageError when it cannot be known.
-    """
-    if names:
-        check_names(names)
-        missing = pick(read_servers(client), names)[1]
-        if missing:
-            raise click.UsageError(f"--server: {client.name} has no {', '.join(missing)}")
-        return list(names)
-    service = shown.standing.service
-    if not shown.alone:
-        raise click.UsageError(f"several services share the port of '{service}': tell its servers by --server")
-    found = []
-    for row in read_state_rows(client):
-        host = row["srv_addr"] if row.get("srv_agent_addr", "-") == "-" else row["srv_agent_addr"]
-        if row.get("srv_agent_port", "0") in map(str, shown.ports) and is_here(host):
-            found.append(f"{row['be_name']}/{row['srv_name']}")
-    if not found:
-        raise click.UsageError(f"no server of {client.name} asks the agent here for '{service}': tell them by --server")
-    return found
-
-
-def is_here(host: str) -> bool:
-    """Whether an address is one of this machine's: only such a one can be bound."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))
-    except OSError:
-        return False
-    return True
-
-
 @click.command("release")
 @click.argument("names", metavar="SERVICE...", nargs=-1, required=True)
 @agent_options
@@ -389,77 +295,3 @@ def release(
     if wish.lease or wish.reason:
         raise click.UsageError("what is released has no --lease and no --reason")
     give(ctx, sockets, names, Do.RELEASE, wish, as_json=as_json)
-
-
-# --- show -------------------------------------------------------------------------------------------------
-
-
-def show_agent(ctx: click.Context, sockets: Sequence[str], services: Sequence[str], *, as_json: bool) -> int:
-    """`show agent [SERVICE]...`: how services stand; of those named also the tree. The worst exit code."""
-    worst = DONE
-    for path in paths_of(ctx, sockets):
-        for name in services or ("",):
-            try:
-                said = ask_agent(path, Ask(do=Do.SHOW, service=name), limit_of(ctx))
-            except PeerLost as error:
-                tell(error)
-                worst = max(worst, LOST)
-                continue
-            if said.error:
-                tell(f"{path}: {said.error}")
-                worst = max(worst, MISUSE if said.unknown else REFUSED)
-            elif as_json:
-                for one in said.services:
-                    click.echo(msgspec.json.encode(one))
-            else:
-                show_said(said, whole=bool(name))
-    return worst
-
-
-def show_said(said: Said, *, whole: bool) -> None:
-    """Tables for people."""
-    screen = open_screen()
-    screen.show(
-        fitted(
-            ("service", "says", "balancers"),
-            [
-                (
-                    one.standing.service,
-                    one.standing.line or "(silence)",
-                    f"{sum(each.current for each in one.balancers)}/{len(one.balancers)} told",
-                )
-                for one in said.services
-            ],
-            drop=("balancers",),
-            fold="says",
-        )
-    )
-    orders = [order for one in said.services for order in one.orders]
-    if orders:
-        screen.print()
-        heads = ("service", "order", "since", "left", "who", "why")
-        screen.show(fitted(heads, rows(orders, said.now_ns), drop=("since", "who"), fold="why"))
-    signals = [
-        (
-            one.standing.service,
-            each.name,
-            "-" if each.value is None else f"{each.value:g}",
-            "-" if each.age_s is None else f"{each.age_s:.1f}s",
-            each.failure or each.text,
-        )
-        for one in said.services
-        for each in one.signals
-    ]
-    if signals:
-        screen.print()
-        screen.show(fitted(("service", "signal", "value", "age", "text"), signals, drop=("age", "text"), fold="text"))
-    if whole:
-        for one in said.services:
-            balancers = [
-                (each.balancer, f"{each.ago_s:.1f}s", "yes" if each.current else "not yet") for each in one.balancers
-            ]
-            if balancers:
-                screen.print()
-                screen.show(fitted(("balancer", "polled", "told"), balancers))
-            screen.print()
-            click.echo(one.explained)

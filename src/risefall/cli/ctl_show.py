@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from risefall.cli.console import Screen, open_screen
-from risefall.cli.ctl_agent import show_agent
+from risefall.cli.ctl_agent_show import show_agent
 from risefall.cli.ctl_peers import (
     DONE,
     LOST,
