@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -223,10 +224,14 @@ def test_ctrl_c_tells_what_is_done_so_far(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, env=dict(os.environ), start_new_session=True,
     )  # fmt: skip
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None and len(children.read_text().split()) < 2:
-        os.sched_yield()
-    os.killpg(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    try:
+        while process.poll() is None and len(children.read_text().split()) < 2:
+            os.sched_yield()
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     summary = msgspec.json.decode(out.splitlines()[-1])
     assert summary["settings"] == 101

@@ -9,8 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -91,8 +91,26 @@ def run_setting(ground: Ground, setting: Setting) -> Scored:
     return score(setting, outcome, ground)
 
 
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Ctrl-C counts at the end of this.
+
+    Python's fork calls handlers in which a KeyboardInterrupt is printed and lost; and the signal may have been taken by a thread
+    of some library, so that blocking it in this one would not do.
+    """
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
 def serve(ground: Ground, asked: Connection, asking: Connection) -> None:
     """A process of a sweep: a setting comes, its score goes, one at a time, until None comes or nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's matter, which ends the others
     asking.close()  # the other end, a copy that would keep it from seeing that whoever asks is gone
     with suppress(EOFError, BrokenPipeError):
         while (setting := asked.recv()) is not None:
@@ -112,17 +130,15 @@ def sweep(ground: Ground, settings: Sequence[Setting], processes: int | None = N
     context = multiprocessing.get_context("fork")
     left = iter(settings)
     workers: dict[Connection, BaseProcess] = {}
-    # What is blocked is inherited: Ctrl-C is the parent's matter alone, which ends the others.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        for setting in islice(left, processes or len(os.sched_getaffinity(0))):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=serve, args=(ground, theirs, ours), daemon=True)
-            process.start()
-            theirs.close()
-            workers[ours] = process
-            ours.send(setting)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        with interrupts_wait():
+            for setting in islice(left, processes or len(os.sched_getaffinity(0))):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=serve, args=(ground, theirs, ours), daemon=True)
+                process.start()
+                theirs.close()
+                workers[ours] = process
+                ours.send(setting)
         while workers:
             for ready in wait(list(workers)):
                 assert isinstance(ready, Connection)
@@ -140,7 +156,6 @@ def sweep(ground: Ground, settings: Sequence[Setting], processes: int | None = N
                     workers.pop(ready).join()
                 yield one
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         for worker in workers.values():
             worker.kill()
             worker.join()
