@@ -16,6 +16,8 @@ from risefall.errors import PeerLost
 from risefall.surfaces.client import Client
 
 DEADLINE_S = 20.0
+UNCHECKED = "1"
+"""srv_check_status before the first check."""
 SAID = re.compile(r"server[ -]state| server '|Server b|mismatch")
 HEAD = (
     "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
@@ -68,7 +70,7 @@ def outcome(name: str, folder: Path, text: str, state: str | None) -> tuple[list
         process = subprocess.Popen(commands[name], stderr=stderr, stdin=subprocess.DEVNULL)
     try:
         client = connected(folder, process)
-        rows = client.ask("show servers state").text.splitlines()[2:]
+        rows = rows_at_rest(client)
         stat = client.ask("show stat -1 4 -1").text.splitlines()[1:]
     finally:
         process.terminate()
@@ -82,6 +84,17 @@ def outcome(name: str, folder: Path, text: str, state: str | None) -> tuple[list
             for line in said
         ],
     )
+
+
+def rows_at_rest(client: Client) -> list[str]:
+    """The rows once the server in front, if there is one, has been checked: HAProxy has done so before it answers."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        rows = client.ask("show servers state").text.splitlines()[2:]
+        if not any(" first " in line and line.split()[10] == UNCHECKED for line in rows):
+            return rows
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def aged(line: str) -> str:
@@ -104,8 +117,8 @@ def connected(folder: Path, process: subprocess.Popen[bytes]) -> Client:
             return client
 
 
-# The first check comes after half a minute: only the file speaks. The server in front takes the stagger's beginning.
-FIRST = "  server first 127.0.0.1:1\n"
+# The server in front takes the stagger's beginning and is checked at once; the others are not for minutes: of them only the file speaks.
+FIRST = "  server first 127.0.0.1:1 check inter 600s\n"
 TAIL = "127.0.0.1:1 check inter 600s"
 
 

@@ -479,10 +479,10 @@ class Village(RuleBasedStateMachine):
                 model.warmth = warming.get(model.line.name, WARM)
 
     def settle(self, model: Model, was: Model | None, above: dict[str, bool]) -> None:
-        if was is None:
-            model.op = "up"
-        elif model.parent is not None:
+        if model.parent is not None:
             model.op = model.parent.op
+        elif was is None:
+            model.op = "up"
         elif above[was.line.name] and not model.maint:
             model.op = "down" if model.blocked() else "up"
         else:
