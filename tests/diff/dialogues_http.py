@@ -152,6 +152,20 @@ FORMS = [
         ("option httpchk", "http-check expect ! !string hello"),
         ("option httpchk", "http-check expect !! string hellx"),
         ("option httpchk GET /", r'http-check send body "a\x00b"'),
+        ("option tcp-check", "tcp-check set-var(check.x) int(1)"),
+        ("option tcp-check", "tcp-check connect", "tcp-check unset-var(check.x)"),
+        (
+            "option httpchk",
+            'http-check expect status 200 on-success "a%[status]"',
+            "http-check set-var(check.x) int(1)",
+        ),
+        ("option httpchk", "http-check expect status 200 ok-status L7OKC", "http-check unset-var(check.x)"),
+        (
+            "option httpchk",
+            "http-check disable-on-404",
+            "http-check expect status 200",
+            "http-check unset-var(check.x)",
+        ),
     )
 ]
 """Forms of a request that the field has gathered over the years."""
