@@ -19,6 +19,8 @@ server s 127.0.0.1:-5 check port 80
 server s /run/x check
 server s unix@/run/x check
 server s abns@x check
+server s abns@ check
+server s unix@ check
 server s 127.0.0.1 check addr /run/x
 server s 127.0.0.1 check addr 127.0.0.2:5
 server s 127.0.0.1:80 check addr :81
