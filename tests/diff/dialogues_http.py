@@ -169,3 +169,28 @@ FORMS = [
     )
 ]
 """Forms of a request that the field has gathered over the years."""
+SAYS = "tcp-check send abcdefghijklmnopqrst"
+INHERITED = [
+    Case(f"{' ; '.join(defaults)} / {' ; '.join(lines)}", lines, script(12, 0.1, OK), defaults=defaults)
+    for defaults, lines in (
+        (("option httpchk GET /d",), ()),
+        (("option httpchk GET /d",), ("option httpchk",)),
+        (("option httpchk GET /d",), ("http-check disable-on-404",)),
+        (("option httpchk GET /d", "http-check expect status 404"), ("http-check comment x",)),
+        (("option httpchk GET /d", "http-check send hdr a b"), ("http-check send hdr c d",)),
+        (("option httpchk GET /d", "http-check send hdr a b"), ("option httpchk GET /own",)),
+        (("http-check send uri /d",), ("option httpchk",)),
+        (("http-check send uri /d", "option httpchk"), ("option tcp-check",)),
+        (("option tcp-check", SAYS), ()),
+        (("option tcp-check", SAYS), ("option tcp-check",)),
+        (("option tcp-check", SAYS), ("option smtpchk", "option tcp-check")),
+        (("option tcp-check", SAYS), ("option httpchk GET /own", "option tcp-check")),
+        (("option tcp-check", SAYS), ("tcp-check send 12345678901234567890",)),
+        (("option tcp-check", SAYS), ("tcp-check comment x",)),
+        (("option tcp-check", SAYS), ("option httpchk GET /own",)),
+        ((SAYS,), ("option tcp-check",)),
+        ((SAYS, "option redis-check"), ("option tcp-check", "tcp-check expect string 200")),
+        (("option redis-check",), ("option tcp-check",)),
+    )
+]
+"""What of the rules of defaults holds in a backend."""

@@ -115,7 +115,11 @@ class Judge:
             )
         verified = dict(settings.tls)
         if (
-            (settings.ssl or settings.check_ssl)
+            (
+                settings.ssl
+                or settings.check_ssl
+                or any(isinstance(rule, ConnectRule) and rule.ssl for rule in own.rules)
+            )
             and verified.get("verify", self._global.ssl_server_verify) != "none"
             and "ca-file" not in verified
         ):
