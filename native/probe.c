@@ -46,6 +46,11 @@ static void finish(rf_probe *probe, uint64_t now_ns)
     probe->deadline_ns = RF_NEVER;
 }
 
+static bool is_variable(const rf_rule *rule)
+{
+    return rule->kind == RF_RULE_SET || rule->kind == RF_RULE_UNSET;
+}
+
 /* `on-success` of the last expect, else the words of its kind of list; and `status-code`. */
 static void tell_success(rf_probe *probe, const rf_rule *last)
 {
@@ -69,13 +74,20 @@ static void tell_success(rf_probe *probe, const rf_rule *last)
     result_set(&probe->result, status, (const char *)probe->room, len);
 }
 
-/* The last rule of the list was passed: what that means depends on its kind (spec 3.3). */
+/* The last rule of the list was passed: what that means depends on its kind (spec 3.3). Variables mean nothing, but HAProxy
+ * forgets the code of a reply when it comes to one. */
 static void succeed(rf_probe *probe, uint64_t now_ns)
 {
-    const rf_rule *last = &probe->program->rules[probe->program->rules_len - 1].rule;
+    const int32_t code = probe->result.code;
+    uint32_t end = probe->program->rules_len;
+    while (end > 1 && is_variable(&probe->program->rules[end - 1].rule)) {
+        end--;
+        probe->result.code = 0;
+    }
+    const rf_rule *last = &probe->program->rules[end - 1].rule;
     static const char WORD[] = "(tcp-check)";
     if (last->kind == RF_RULE_EXPECT) {
-        if (probe->result.code == 404 && (probe->program->flags & RF_PROG_DISABLE404) && !probe->stopped)
+        if (code == 404 && (probe->program->flags & RF_PROG_DISABLE404) && !probe->stopped)
             result_set(&probe->result, RF_L7OKC, NULL, 0);
         else
             tell_success(probe, last);
@@ -152,7 +164,7 @@ static void go_on(rf_probe *probe, uint64_t now_ns, bool last_read)
             want_process(probe, now_ns);
             return;
         }
-        if (at->rule.kind == RF_RULE_SET || at->rule.kind == RF_RULE_UNSET) {
+        if (is_variable(&at->rule)) {
             if (at->rule.kind == RF_RULE_SET)
                 rule_set_variable(probe, &at->rule);
             else
@@ -299,8 +311,7 @@ void rf_probe_start(rf_probe *probe, uint64_t now_ns)
 static bool ack_may_wait(const rf_probe *probe, bool linger)
 {
     uint32_t next = probe->rule + 1;
-    while (next < probe->program->rules_len && (probe->program->rules[next].rule.kind == RF_RULE_SET ||
-                                                probe->program->rules[next].rule.kind == RF_RULE_UNSET))
+    while (next < probe->program->rules_len && is_variable(&probe->program->rules[next].rule))
         next++;
     return next < probe->program->rules_len ? probe->program->rules[next].rule.kind == RF_RULE_SEND : !linger;
 }

@@ -35,7 +35,7 @@ Play = Callable[[socket.socket], bytes]
 class Case(msgspec.Struct, frozen=True):
     """lines: of its backend; words: of its server; both may hold `{port}`, the listener's own.
 
-    bytes_count: whether the bytes are compared.
+    bytes_count: whether the bytes are compared. defaults: lines of a section of its own before the backend.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Case(msgspec.Struct, frozen=True):
     play: Play
     words: str = ""
     bytes_count: bool = True
+    defaults: tuple[str, ...] = ()
 
 
 BY_RESET = " (Connection reset by peer)"
@@ -143,15 +144,19 @@ def masked(got: bytes | None) -> bytes:
     return got or b""
 
 
+DEFAULTS = ("defaults", "timeout connect 5s", "timeout client 5s", "timeout server 5s")
+
+
 def config(cases: Sequence[Case], ports: Sequence[int], sock: Path) -> str:
     """All cases as one configuration."""
     text = [
         f"global\n    stats socket {sock} level admin\n    nbthread 1\n    external-check\n    insecure-fork-wanted\n",
-        "defaults\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n",
+        "\n    ".join(DEFAULTS) + "\n",
     ]
     for number, (case, port) in enumerate(zip(cases, ports, strict=True)):
         lines = [f"backend c{number}", *case.lines, f"server s 127.0.0.1:{port} check {PACE} {case.words}"]
-        text.append("\n    ".join(lines).replace("{port}", str(port)) + "\n")
+        sections = [[*DEFAULTS, *case.defaults], lines, list(DEFAULTS)] if case.defaults else [lines]
+        text.extend("\n    ".join(section).replace("{port}", str(port)) + "\n" for section in sections)
     return "".join(text)
 
 

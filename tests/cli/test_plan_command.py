@@ -190,3 +190,35 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path, form: list[str]) -> None:
 def test_a_closed_pipe_is_no_failure(tmp_path: Path, form: list[str]) -> None:
     """1 would say that some server is down."""
     assert into_closed_pipe(tmp_path, form)[0] == 0
+
+
+UNSOUND = """\
+backend a
+    option httpchk
+    http-check expect rstring a{2,1}
+    server s1 127.0.0.1:80 check
+    server s2 127.0.0.1:80
+backend b
+    option tcp-check
+    tcp-check send-lf %[nosuchfetch]
+    server s3 127.0.0.1:80 check
+backend c
+    option tcp-check
+    tcp-check connect addr elsewhere.invalid port 5
+    tcp-check expect rstring ^ok
+    server s4 127.0.0.1:80 check
+"""
+
+
+def test_rules_that_do_not_compile_are_told() -> None:
+    """In JSON by a key of their own, which other servers have not, and in the summary."""
+    found = rows(text=UNSOUND)
+    assert {name: row.get("not_checked", "") for name, row in found.items()} == {
+        "s1": "check program: refused (regex 'a{2,1}' is invalid (error=numbers out of order in {} quantifier, erroffset=5))",
+        "s2": "",
+        "s3": "send-lf: the fetch 'nosuchfetch' is not supported",
+        "s4": "",
+    }
+    done = risefall("plan", "-f", "-", "--no-resolve", text=UNSOUND)
+    assert "not checked: send-lf" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("4 servers, 1 checked, 2 not checked, 0 with an agent: 0.5 checks")

@@ -43,6 +43,18 @@ def test_newer_haproxy_answers_as_itself() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("defined()", False), ("defined", False), ('streq("",)', True), ("streq(,)", True), ("version_atleast()", True),
+        ("version_atleast(x)", True), ("version_atleast(2.6.12-1)", False), ("version_before(2.6.12.1)", True),
+        ("version_atleast(2.6.12x)", True), ("feature", True), ("0x1", True), ("0x0", False),
+    ],
+)  # fmt: skip
+def test_odd_ones_that_haproxy_reads(text: str, expected: bool) -> None:
+    assert value(text.replace('"', "")) is expected
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("true", "unparsable conditional expression"),
@@ -50,7 +62,8 @@ def test_newer_haproxy_answers_as_itself() -> None:
         ("defined(A", r"expected '\)'"),
         ("(1", r"expected '\)'"),
         ("streq(a)", "wants 2"),
-        ("version_atleast(x)", "no version"),
+        ("streq(a,a,a)", "wants 2 argument"),
+        ("defined(A,)", "wants 1 argument"),
         ("(" * 200 + "1", "too many parentheses"),
     ],
 )

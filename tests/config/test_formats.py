@@ -22,7 +22,8 @@ def test_a_plain_text_is_one_piece() -> None:
     """Blanks count, `%%` is a percent sign, and one before punctuation goes."""
     assert parse_format(" a  b ") == (Text(" a  b "),)
     assert parse_format("50%% of %<x>") == (Text("50% of <x>"),)
-    assert parse_format("end%") == (Text("end"),)
+    with pytest.raises(FormatError, match="truncated line after '%'"):
+        parse_format("end%")
     assert parse_format("") == ()
     assert parse_format("a\0%[") == (Text("a"),)
 

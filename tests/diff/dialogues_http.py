@@ -152,6 +152,45 @@ FORMS = [
         ("option httpchk", "http-check expect ! !string hello"),
         ("option httpchk", "http-check expect !! string hellx"),
         ("option httpchk GET /", r'http-check send body "a\x00b"'),
+        ("option tcp-check", "tcp-check set-var(check.x) int(1)"),
+        ("option tcp-check", "tcp-check connect", "tcp-check unset-var(check.x)"),
+        (
+            "option httpchk",
+            'http-check expect status 200 on-success "a%[status]"',
+            "http-check set-var(check.x) int(1)",
+        ),
+        ("option httpchk", "http-check expect status 200 ok-status L7OKC", "http-check unset-var(check.x)"),
+        (
+            "option httpchk",
+            "http-check disable-on-404",
+            "http-check expect status 200",
+            "http-check unset-var(check.x)",
+        ),
     )
 ]
 """Forms of a request that the field has gathered over the years."""
+SAYS = "tcp-check send abcdefghijklmnopqrst"
+INHERITED = [
+    Case(f"{' ; '.join(defaults)} / {' ; '.join(lines)}", lines, script(12, 0.1, OK), defaults=defaults)
+    for defaults, lines in (
+        (("option httpchk GET /d",), ()),
+        (("option httpchk GET /d",), ("option httpchk",)),
+        (("option httpchk GET /d",), ("http-check disable-on-404",)),
+        (("option httpchk GET /d", "http-check expect status 404"), ("http-check comment x",)),
+        (("option httpchk GET /d", "http-check send hdr a b"), ("http-check send hdr c d",)),
+        (("option httpchk GET /d", "http-check send hdr a b"), ("option httpchk GET /own",)),
+        (("http-check send uri /d",), ("option httpchk",)),
+        (("http-check send uri /d", "option httpchk"), ("option tcp-check",)),
+        (("option tcp-check", SAYS), ()),
+        (("option tcp-check", SAYS), ("option tcp-check",)),
+        (("option tcp-check", SAYS), ("option smtpchk", "option tcp-check")),
+        (("option tcp-check", SAYS), ("option httpchk GET /own", "option tcp-check")),
+        (("option tcp-check", SAYS), ("tcp-check send 12345678901234567890",)),
+        (("option tcp-check", SAYS), ("tcp-check comment x",)),
+        (("option tcp-check", SAYS), ("option httpchk GET /own",)),
+        ((SAYS,), ("option tcp-check",)),
+        ((SAYS, "option redis-check"), ("option tcp-check", "tcp-check expect string 200")),
+        (("option redis-check",), ("option tcp-check",)),
+    )
+]
+"""What of the rules of defaults holds in a backend."""

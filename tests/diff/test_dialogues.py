@@ -8,12 +8,12 @@ import pytest
 
 from dialogue_kit import Case, Said, run
 from dialogues_external import SCRIPTS, external_cases
-from dialogues_http import AUTHORITIES, CONNECTIONS, FORMS, HTTP_RULES, METHODS
+from dialogues_http import AUTHORITIES, CONNECTIONS, FORMS, HTTP_RULES, INHERITED, METHODS
 from dialogues_presets import PRESETS
 from dialogues_tcp import RULES
 from dialogues_tls import TLS_NAMES, tls_cases
 
-FIXED = [*PRESETS, *RULES, *HTTP_RULES, *METHODS, *CONNECTIONS, *AUTHORITIES, *FORMS]
+FIXED = [*PRESETS, *RULES, *HTTP_RULES, *METHODS, *CONNECTIONS, *AUTHORITIES, *FORMS, *INHERITED]
 EXTERNAL = [f"external {name}" for name in (*SCRIPTS, "noexec", "true", "false", "missing")]
 NAMES = [*(case.name for case in FIXED), *EXTERNAL, *TLS_NAMES]
 

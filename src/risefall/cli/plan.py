@@ -16,11 +16,12 @@ from risefall.cli.options import config_options, json_option
 from risefall.config.haproxy.model import Address, Family
 from risefall.config.haproxy.plan import PlannedServer
 from risefall.config.text import encodable
+from risefall.engine.sound import reasons
 
 if TYPE_CHECKING:
     from risefall.engine.names import Found
 
-# trio, rich and the engine are imported where they are needed: together they take longer than reading a large file.
+# trio, rich and the rest of the engine are imported where they are needed: together they take longer than reading a large file.
 
 
 class PlanRow(msgspec.Struct, frozen=True, gc=False):
@@ -53,6 +54,8 @@ class PlanRow(msgspec.Struct, frozen=True, gc=False):
     ssl: bool | None
     file: str
     line: int
+    not_checked: str | msgspec.UnsetType = msgspec.UNSET
+    """Why the check's rules cannot be run; there only where they cannot."""
 
 
 PLAIN = frozenset((Family.IPV4, Family.IPV6, Family.UNIX))
@@ -71,8 +74,8 @@ def text_of(address: Address | None, found: Found) -> str | None:
     return None if packed is None else str(ipaddress.ip_address(packed))
 
 
-def row_of(planned: PlannedServer, found: Found) -> PlanRow:
-    """One server of the plan."""
+def row_of(planned: PlannedServer, found: Found, why_not: str = "") -> PlanRow:
+    """One server of the plan. why_not: its check's rules cannot be run."""
     address = planned.config.address
     inet = address.family in (Family.IPV4, Family.IPV6, Family.NAME)
     check, agent = planned.check, planned.agent
@@ -104,6 +107,7 @@ def row_of(planned: PlannedServer, found: Found) -> PlanRow:
         ssl=planned.ssl if check else None,
         file=encodable(planned.config.file),
         line=planned.config.line,
+        not_checked=encodable(why_not) if why_not else msgspec.UNSET,
     )
 
 
@@ -152,6 +156,8 @@ def notes(row: PlanRow) -> str:
         said.append(f"weight {row.weight}")
     if row.agent:
         said.append(f"agent {where(row.agent_addr, row.agent_port, row.fqdn)} every {span(row.agent_inter_ms or 0)}")
+    if row.not_checked:
+        said.append(f"not checked: {row.not_checked}")
     return ", ".join(said)
 
 
@@ -171,10 +177,14 @@ def show(rows: list[PlanRow]) -> None:
         table.add_row(f"{row.backend}/{row.server}", kind, to, pace(row), counts, notes(row))
     console = Screen(highlight=False, markup=False)
     console.print(table)
-    checked, agents = sum(row.check for row in rows), sum(row.agent for row in rows)
-    per_s = sum(1000 / row.inter_ms for row in rows if row.inter_ms and not row.disabled)
+    refused = sum(bool(row.not_checked) for row in rows)
+    checked, agents = sum(row.check for row in rows) - refused, sum(row.agent for row in rows)
+    per_s = sum(1000 / row.inter_ms for row in rows if row.inter_ms and not row.disabled and not row.not_checked)
     per_s += sum(1000 / row.agent_inter_ms for row in rows if row.agent_inter_ms)
-    console.print(f"{len(rows)} servers, {checked} checked, {agents} with an agent: {per_s:.1f} checks a second")
+    without = f", {refused} not checked" if refused else ""
+    console.print(
+        f"{len(rows)} servers, {checked} checked{without}, {agents} with an agent: {per_s:.1f} checks a second"
+    )
 
 
 def unresolved(found: Found) -> Iterator[str]:
@@ -208,7 +218,8 @@ def command(files: tuple[str, ...], dialect: str, strict: bool, as_json: bool, n
         found = trio.run(resolve, list(loaded.addresses()))
         for line in unresolved(found):
             click.echo(line, err=True)
-    rows = [row_of(planned, found) for planned in loaded.planned]
+    why_not = reasons(loaded)
+    rows = [row_of(planned, found, why) for planned, why in zip(loaded.planned, why_not, strict=True)]
     if as_json:
         sys.stdout.write(msgspec.json.Encoder().encode_lines(rows).decode())
     else:

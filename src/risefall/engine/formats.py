@@ -133,6 +133,15 @@ class Formats:
         except (FormatError, NotChecked) as error:
             raise NotChecked(f"{what}: {error}") from error
 
+    def continued(self, text: str, more: Sequence[str]) -> str:
+        """An expression with the converters that the words behind it name, up to the first that names none."""
+        known = ALL_NEWER if self.newer else ALL_CONVERTERS
+        for word in more:
+            if word.partition("(")[0].partition(",")[0] not in known:
+                break
+            text = f"{text.rstrip(',')},{word}"
+        return text
+
     def variable(self, name: str) -> int:
         """The number of a variable, in the order of first use. Raises NotChecked: no such scope in a check, or no name."""
         found = VARIABLE.fullmatch(name)

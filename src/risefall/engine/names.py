@@ -79,6 +79,8 @@ def endpoint(address: Address, port: int, found: Found) -> Endpoint | Unresolved
             if address.unspecified:
                 packed = ipaddress.ip_address("127.0.0.1" if address.family is Family.IPV4 else "::1").packed
             return Endpoint(int(address.family), packed, port)
+        case Family.UNIX | Family.ABNS if not address.host:
+            return Unresolved(f"'{address.family.name.lower()}@' names no socket")
         case Family.UNIX | Family.ABNS:
             return Endpoint(int(address.family), address.host.encode("utf-8", "surrogateescape"))
         case Family.NAME:

@@ -93,7 +93,7 @@ def variable_rule(rule: VarRule, formats: Formats) -> NativeRule:
         return NativeRule(
             lib.RF_RULE_SET, rule.step, lib.RF_RULE_TEXT, variable=number, conditions=conditions, format=made
         )
-    made = formats.expression(rule.expr, "set-var")
+    made = formats.expression(formats.continued(rule.expr, rule.more), "set-var")
     return NativeRule(lib.RF_RULE_SET, rule.step, variable=number, conditions=conditions, format=made)
 
 

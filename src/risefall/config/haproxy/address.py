@@ -132,8 +132,6 @@ def _parse(text: str, at: int | None, *, server: bool) -> Address:
     if family is Family.UNIX or (family is None and text.startswith("/")):
         if len(text.encode("utf-8", "surrogateescape")) > UNIX_PATH_BYTES_MAX:
             raise Wrong(f"socket path '{text}' too long (max {UNIX_PATH_BYTES_MAX})", at, help="use a shorter path")
-        if not text:
-            raise Wrong(f"no socket path in '{whole}'", at, help="write the path behind unix@")
         return Address(Family.UNIX, text)
     if family is Family.ABNS:
         return Address(Family.ABNS, text)

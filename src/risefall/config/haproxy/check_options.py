@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import CheckKind, Header
-from risefall.config.haproxy.rule_lines import Sends
+from risefall.config.haproxy.rule_lines import Sends, check_format
 from risefall.config.text import Wrong
 
 BLANKS = " \t"
@@ -61,7 +61,7 @@ def split_version(text: str) -> tuple[str, tuple[Header, ...], str | None]:
             headers[-1] = Header(headers[-1].name, f"{headers[-1].value}  {line}".strip(BLANKS), hidden=True)
             continue
         name, colon, value = line.partition(":")
-        header = Header(name, value.strip(BLANKS), hidden=True)
+        header = Header(name, check_format(value.strip(BLANKS), 4), hidden=True)
         if not colon or not name or is_wrong(header, headers):
             raise Wrong(
                 f"'option httpchk' : unable to parse the request '{line}'",

@@ -47,25 +47,25 @@ FEATURES = frozenset(
 ENABLED = frozenset(("POLL", "EPOLL", "SPLICE", "GETADDRINFO", "REUSEPORT", "FAST-FORWARD"))
 OPENSSL = "3.0.0"
 SSLLIB = "OpenSSL 3.0"
-INTEGER = re.compile(r"[+-]?[0-9]+")
+INTEGER = re.compile(r"[+-]?(?:0[xX]([0-9a-fA-F]+)|[0-9]+)")
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-VERSION = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-(dev|rc)(\d+))?")
+VERSION = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-(dev|rc)(\d*)|[.-](\d+))?", re.ASCII)
 ARITY = {
     "defined": 1, "feature": 1, "streq": 2, "strneq": 2, "version_atleast": 1, "version_before": 1,
     "openssl_version_atleast": 1, "openssl_version_before": 1, "ssllib_name_startswith": 1,
-    "strstr": 2, "enabled": 1,
+    "strstr": 2, "enabled": 1, "awslc_api_atleast": 1, "awslc_api_before": 1,
 }  # fmt: skip
-NEWER = frozenset(("strstr", "enabled"))
+NEWER = frozenset(("strstr", "enabled", "awslc_api_atleast", "awslc_api_before"))
 
 
 def version_key(text: str) -> tuple[int, ...]:
-    """A version to compare: development snapshots come before the release they lead to. Raises ValueError."""
-    found = VERSION.match(text)
+    """A version to compare, 0 for what is none: development snapshots come before the release they lead to, commits behind it."""
+    found = VERSION.match(text.lstrip(" "))
     if not found:
-        raise ValueError(text)
-    major, minor, patch, stage, number = found.groups()
+        return 0, 0, 0, 2, 0
+    major, minor, patch, stage, number, commits = found.groups()
     rank = {"dev": 0, "rc": 1, None: 2}[stage]
-    return integer(major), integer(minor or "0"), integer(patch or "0"), rank, integer(number or "0")
+    return integer(major), integer(minor or "0"), integer(patch or "0"), rank, integer(number or commits or "0")
 
 
 class Condition:
@@ -141,22 +141,25 @@ class Condition:
         number = INTEGER.match(self._text, self._at)
         if number:
             self._at = number.end()
-            return atoi(number.group()) != 0
+            return int(number.group(1), 16) != 0 if number.group(1) else atoi(number.group()) != 0
         name = WORD.match(self._text, self._at)
-        if not name or self._text[name.end() : name.end() + 1] != "(" or name.group() not in self._known():
+        if not name or name.group() not in self._known():
             meant = nearest(name.group(), self._known()) if name else ""
             raise self._wrong("unparsable conditional expression", f"did you mean {meant}(...)?" if meant else "")
-        return self._predicate(name.group(), name.end() + 1)
+        return self._predicate(name.group(), name.end())
 
     def _predicate(self, name: str, begin: int) -> bool:
-        end = self._text.find(")", begin)
-        if end < 0:
-            self._at = len(self._text)
-            raise self._wrong(f"expected ')' in argument 1 of predicate '{name}' used in conditional expression")
-        arguments = self._text[begin:end].split(",", ARITY[name] - 1)
-        if len(arguments) < ARITY[name] or not arguments[0]:
+        """Without parentheses the argument is empty, which only a predicate of one takes."""
+        arguments, end = [""], begin
+        if self._text[begin : begin + 1] == "(":
+            end = self._text.find(")", begin) + 1
+            if not end:
+                self._at = len(self._text)
+                raise self._wrong(f"expected ')' in argument 1 of predicate '{name}' used in conditional expression")
+            arguments = self._text[begin + 1 : end - 1].split(",")
+        if len(arguments) != ARITY[name]:
             raise self._wrong(f"predicate '{name}' wants {ARITY[name]} argument(s) in conditional expression")
-        self._at = end + 1
+        self._at = end
         return self._answer(name, arguments)
 
     def _answer(self, name: str, arguments: Sequence[str]) -> bool:
@@ -165,7 +168,7 @@ class Condition:
             case "defined":
                 return first in self._env
             case "feature":
-                return first in FEATURES
+                return not first or first in FEATURES
             case "enabled":
                 return first.upper() in ENABLED
             case "streq":
@@ -174,11 +177,10 @@ class Condition:
                 return first != last
             case "strstr":
                 return last in first
+            case "awslc_api_atleast" | "awslc_api_before":
+                return False  # of a library that is not OpenSSL
             case "ssllib_name_startswith":
                 return SSLLIB.startswith(first)
         against = self._dialect.version if name.startswith("version") else OPENSSL
-        try:
-            atleast = version_key(against) >= version_key(first)
-        except ValueError:
-            raise self._wrong(f"'{first}' is no version in conditional expression") from None
+        atleast = version_key(against) >= version_key(first)
         return atleast if name.endswith("atleast") else not atleast

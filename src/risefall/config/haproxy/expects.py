@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from risefall.config.haproxy.model import Expect, ExpectRule, HeaderMatch, Match, Place
-from risefall.config.haproxy.rule_lines import argument, binary
+from risefall.config.haproxy.rule_lines import argument, binary, check_expression, check_format
 from risefall.config.haproxy.units import INT_MAX, LENIENT, atoi, integer
 from risefall.config.text import Wrong, nearest
 
@@ -98,6 +98,10 @@ def expect_option(words: Sequence[str], at: int) -> int | str:
             return one_of(words, at, ERROR_STATUSES)
         case "tout-status":
             return one_of(words, at, TOUT_STATUSES)
+        case "on-success" | "on-error":
+            return check_format(argument(words, at, "a format"), at + 1)
+        case "status-code":
+            return check_expression(argument(words, at, "an expression"), at + 1)
     return argument(words, at, "a value")
 
 
@@ -113,7 +117,7 @@ def expect_pattern(words: Sequence[str], at: int, word: str, fields: dict[str, o
     else:
         if word in ("rstring", "rstatus", "rbinary"):
             check_regex(text, at + 1)
-        fields["pattern"] = text
+        fields["pattern"] = check_format(text, at + 1) if word.endswith("-lf") else text
     return at + 2
 
 
@@ -157,6 +161,8 @@ def header_half(words: Sequence[str], at: int, kind: str) -> tuple[HeaderMatch, 
                 help="write the expression itself, or another -m",
             )
         check_regex(text, at + 1)
+    if lf:
+        check_format(text, at + 1)
     return HeaderMatch(text, how, lf), at + 2
 
 

@@ -79,8 +79,8 @@ def parse_format(text: str) -> tuple[Piece, ...]:
 
 
 def parse_expression(text: str) -> Expression:
-    """A sample expression alone. Raises FormatError."""
-    text = until_nul(text)
+    """A sample expression alone; commas at its end are passed over. Raises FormatError."""
+    text = until_nul(text).rstrip(",")
     expression, at = _expression(text, 0, 0)
     if at < len(text):
         raise FormatError(f"unexpected '{text[at]}' after the expression", at)
@@ -136,7 +136,9 @@ class _FormatReader:
     def _single(self, at: int) -> int:
         """`%` before what names nothing: only its own double and punctuation may follow, and stay alone."""
         char = self._text[at : at + 1]
-        if char and char in BLANK_OR_DIGIT:
+        if not char:
+            raise FormatError("truncated line after '%'", at)
+        if char in BLANK_OR_DIGIT:
             raise FormatError(f"unexpected variable name near '{char}': a single '%' is written '%%'", at)
         self._plain.append(char)
         return at + 1

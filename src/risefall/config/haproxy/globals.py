@@ -58,6 +58,7 @@ class GlobalReader:
 
     def _stats(self, line: Line) -> None:
         words = line.words
+        self._fields["stats_frontend"] = words[1:2] != ()
         match words[1:2]:
             case ("socket",):
                 self._sockets.append(stats_socket(words, Place(line.file, line.line)))

@@ -5,7 +5,7 @@ Source: spec/haproxy-checks.md §2.5, §3.2, §3.10.8, §9.6; alerts of haproxy 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from risefall.config.haproxy.model import (
     CheckKind,
@@ -54,10 +54,14 @@ class Judge:
             )
         if rules.kind is CheckKind.EXTERNAL and draft.kind in ("backend", "listen"):
             self._external(draft, rules)
-        if draft.disabled or draft.kind == "frontend":
+        if draft.kind == "frontend":
             return
         judged: set[int] = set()
         for server in draft.servers:
+            for wrong in line_wrongs(server):
+                draft.error(wrong, server.line)
+            if draft.disabled:  # whatever else is wrong is never looked at
+                continue
             for wrong in self._server_wrongs(draft, server, rules, judged):
                 draft.error(wrong, server.line)
 
@@ -88,14 +92,6 @@ class Judge:
         own = self._healthchecks.get(settings.healthcheck, rules)
         if settings.check and not has_port(server, own):
             found.append(no_port(draft, server, rules))
-        if settings.agent_check and not (settings.agent_port or settings.port):
-            found.append(
-                Wrong(
-                    f"server {server.name} does not have agent port, so its agent cannot be checked",
-                    word_at(server, "agent-check"),
-                    help="add 'agent-port <port>'",
-                )
-            )
         if id(settings) in judged:
             return found
         judged.add(id(settings))
@@ -119,7 +115,11 @@ class Judge:
             )
         verified = dict(settings.tls)
         if (
-            (settings.ssl or settings.check_ssl)
+            (
+                settings.ssl
+                or settings.check_ssl
+                or any(isinstance(rule, ConnectRule) and rule.ssl for rule in own.rules)
+            )
             and verified.get("verify", self._global.ssl_server_verify) != "none"
             and "ca-file" not in verified
         ):
@@ -174,6 +174,23 @@ def refuse_shared_ids(drafts: Sequence[ProxyDraft]) -> None:
                     ),
                     server.line,
                 )
+
+
+def line_wrongs(server: ServerDraft) -> Iterator[Wrong]:
+    """What HAProxy says of a server's line as soon as it is read, whether or not its proxy is enabled."""
+    settings = server.settings
+    if settings.agent_check and not (settings.agent_port or settings.port):
+        yield Wrong(
+            f"server {server.name} does not have agent port, so its agent cannot be checked",
+            word_at(server, "agent-check"),
+            help="add 'agent-port <port>'",
+        )
+    if settings.track and settings.check:
+        yield Wrong(
+            "unable to enable checks and tracking at the same time!",
+            word_at(server, "track"),
+            help="remove 'check' or 'track'",
+        )
 
 
 def mux_wrongs(draft: ProxyDraft, server: ServerDraft, rules: RuleSet) -> list[Wrong]:

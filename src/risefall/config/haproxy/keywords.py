@@ -49,6 +49,7 @@ STRICT_LINES = frozenset(
         "tcp-check",
         "external-check",
         "timeout",
+        "load-server-state-from-file",
         "source",
         "id",
         "disabled",

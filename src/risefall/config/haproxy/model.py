@@ -219,13 +219,17 @@ class ExpectRule(msgspec.Struct, frozen=True, tag="expect"):
 
 
 class VarRule(msgspec.Struct, frozen=True, tag="var"):
-    """`set-var(name) expr`, `set-var-fmt(name) fmt`, `unset-var(name)`; `comment` rules are not kept: their text moves on."""
+    """`set-var(name) expr`, `set-var-fmt(name) fmt`, `unset-var(name)`; `comment` rules are not kept: their text moves on.
+
+    more: words behind an expression. Those that name converters go on with it, and the first that names none ends it.
+    """
 
     place: Place
     step: int
     word: str
     name: str
     expr: str
+    more: tuple[str, ...] = ()
 
 
 Rule = ConnectRule | HttpSendRule | TcpSendRule | ExpectRule | VarRule
@@ -477,6 +481,8 @@ class Global(msgspec.Struct, frozen=True):
     localpeer: str = ""
     stats_sockets: tuple[StatsSocket, ...] = ()
     stats_timeout_ms: int = 10_000
+    stats_frontend: bool = False
+    """A line of the runtime socket was there, so that HAProxy's own frontend takes the first id."""
     server_state_base: str = ""
     server_state_file: str = ""
     bufsize: int = 16384

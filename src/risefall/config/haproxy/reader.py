@@ -269,7 +269,7 @@ class _Reader:
     def _finish(self, global_: Global) -> tuple[Proxy, ...]:
         refuse_shared_ids(self._drafts)
         used = {draft.forced_id for draft in self._drafts if draft.forced_id}
-        following = 2 if global_.stats_sockets else 1  # HAProxy's own frontend of the stats socket is number 1
+        following = 2 if global_.stats_frontend else 1
         proxies = []
         for draft in self._drafts:
             number = draft.forced_id

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 import msgspec
 
 from risefall.config.haproxy.address import parse_address
+from risefall.config.haproxy.formats import FormatError, parse_expression, parse_format
 from risefall.config.haproxy.model import ConnectRule, Header, HttpSendRule, Place, TcpSendRule
 from risefall.config.haproxy.units import integer
 from risefall.config.text import Wrong, nearest
 
+MUXES = {"http-check": ("h1", "h2", "fcgi"), "tcp-check": ("none",)}
+"""What a connection may speak, by the list that it is in."""
 HEX_DIGITS = re.compile(r"[0-9A-Fa-f]*")
 
 
@@ -76,6 +79,24 @@ def no_more(words: Sequence[str], at: int) -> None:
         )
 
 
+def check_format(text: str, at: int) -> str:
+    """A log-format as it is. Raises Wrong for one that cannot be read; which names there are is not known here."""
+    try:
+        parse_format(text)
+    except FormatError as error:
+        raise Wrong(f"'{text}' invalid log-format string ({error})", at, help="a percent sign is written %%") from None
+    return text
+
+
+def check_expression(text: str, at: int) -> str:
+    """The same of a sample expression."""
+    try:
+        parse_expression(text)
+    except FormatError as error:
+        raise Wrong(f"'{text}' invalid expression ({error})", at, help="such as str(ok),upper") from None
+    return text
+
+
 def binary(text: str, at: int) -> bytes:
     """Bytes of hexadecimal digits. Raises Wrong."""
     digits = HEX_DIGITS.match(text)
@@ -119,7 +140,7 @@ def connect_rule(words: Sequence[str], place: Place, comment: str) -> ConnectRul
             if value.isascii() and value.isdigit() and 0 < integer(value) <= 65535:
                 fields["port"] = integer(value)
             elif value[:1].isalpha():
-                fields["port_expr"] = value
+                fields["port_expr"] = check_expression(value, at + 1)
             else:
                 raise Wrong(
                     f"expects a valid TCP port (from range 1 to 65535) or a sample expression, got {value}",
@@ -129,8 +150,12 @@ def connect_rule(words: Sequence[str], place: Place, comment: str) -> ConnectRul
         elif word == "addr":
             fields["addr"] = parse_address(value, at + 1)
         else:
-            if word == "proto" and words[0] == "tcp-check" and value in ("h1", "h2", "fcgi"):
-                raise Wrong(f"'proto' : invalid MUX protocol '{value}' for tcp-check", at + 1, help="remove it")
+            if word == "proto" and value not in MUXES[words[0]]:
+                elsewhere = any(value in muxes for muxes in MUXES.values())
+                text = (
+                    f"invalid MUX protocol '{value}' for {words[0]}" if elsewhere else f"unknown MUX protocol '{value}'"
+                )
+                raise Wrong(f"'proto' : {text}", at + 1, help="known are " + ", ".join(MUXES[words[0]]))
             fields[word] = value
         at += 2
     return ConnectRule(place, 0, **fields)  # type: ignore[arg-type]
@@ -149,7 +174,7 @@ def tcp_send(words: Sequence[str], place: Place, comment: str) -> TcpSendRule:
         no_more(words, 5)
     is_binary = "binary" in word
     if word.endswith("-lf"):
-        return TcpSendRule(place, 0, lf=text, binary=is_binary, comment=comment)
+        return TcpSendRule(place, 0, lf=check_format(text, 2), binary=is_binary, comment=comment)
     data = binary(text, 2) if is_binary else text.encode("utf-8", "surrogateescape")
     return TcpSendRule(place, 0, data, binary=is_binary, comment=comment)
 
@@ -168,6 +193,8 @@ def http_send(words: Sequence[str], comment: str) -> Sends:
                 help=f"did you mean '{nearest(word, ('meth', 'uri', 'ver', 'hdr', 'body', 'comment')) or 'hdr'}'?",
             )
         value = argument(words, at, "a value")
+        if word.endswith("-lf"):
+            check_format(value, at + 1)
         at += 2
         match word:
             case "meth":
@@ -181,7 +208,7 @@ def http_send(words: Sequence[str], comment: str) -> Sends:
             case "comment":
                 fields["comment"] = value
             case _:
-                content = argument(words, at - 1, "a value for the header")
+                content = check_format(argument(words, at - 1, "a value for the header"), at)
                 at += 1
                 host = next(
                     (header.value for header in headers if header.name.lower() == value.lower() == "host"), None

@@ -16,7 +16,16 @@ from risefall.config.haproxy.check_options import KINDS, OPTION_READERS, Warn, h
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.expects import expect_rule
 from risefall.config.haproxy.model import CheckKind, ConnectRule, ExpectRule, Line, Place, Rule, RuleSet, VarRule
-from risefall.config.haproxy.rule_lines import Sends, argument, connect_rule, http_send, no_more, tcp_send
+from risefall.config.haproxy.rule_lines import (
+    Sends,
+    argument,
+    check_expression,
+    check_format,
+    connect_rule,
+    http_send,
+    no_more,
+    tcp_send,
+)
 from risefall.config.text import Wrong, nearest
 
 HTTP_WORDS = (
@@ -35,6 +44,7 @@ TCP_WORDS = (
     "unset-var(*)",
 )  # fmt: skip
 VARIABLE_RULE = re.compile(r"(set-var|set-var-fmt|unset-var)\(([^)]*)\)")
+CONDITIONS = ("ifexists", "ifnotexists", "ifempty", "ifnotempty", "ifset", "ifnotset", "ifgt", "iflt")
 VARIABLE_NAME = re.compile(r"(proc|sess|txn|req|res|check)\.[A-Za-z0-9_.]+")
 
 
@@ -83,13 +93,10 @@ class RuleDraft:
                 assert earlier.sends is not None
                 self._http[first] = Step(earlier.place, sends=self._request.over(earlier.sends))
                 self._request = None
-        elif (
-            kind is CheckKind.TCP_CHECK
-            and self.kind is not None
-            and self._dialect.tcp_check_drops_rules
-            and not self._own_tcp
+        elif kind is CheckKind.TCP_CHECK and (
+            self.kind is not CheckKind.TCP_CHECK or self._dialect.tcp_check_drops_rules
         ):
-            self._take_tcp()
+            self._take_tcp()  # 2.6 keeps inherited rules where they were those that held till now
         self.kind = kind
         self.options = options
 
@@ -205,9 +212,12 @@ class RuleDraft:
                     1,
                     help="the scope is proc, sess, txn, req, res or check, such as check.name",
                 )
+            unknown = [word for word in variable.group(2).split(",")[1:] if word not in CONDITIONS]
+            if unknown and variable.group(1) != "unset-var":
+                raise Wrong(f"unknown condition '{unknown[0]}'", 1, help="known are " + ", ".join(CONDITIONS))
             if variable.group(1) == "set-var" and len(words) < 3:
                 raise Wrong(f"'{word}' wants an expression", len(words), help=f"write {word} <expression>")
-            return Step(place, VarRule(place, 0, variable.group(1), variable.group(2), " ".join(words[2:])))
+            return Step(place, variable_rule(place, variable.group(1), variable.group(2), words))
         if word == "connect":
             return Step(place, connect_rule(words, place, comment))
         if word == "expect":
@@ -272,6 +282,17 @@ class RuleDraft:
 
 
 # --- words ----------------------------------------------------------------------------------------------
+
+
+def variable_rule(place: Place, kind: str, name: str, words: Sequence[str]) -> VarRule:
+    """`set-var(name) expr`, `set-var-fmt(name) fmt` or `unset-var(name)`."""
+    text = words[2] if len(words) > 2 else ""
+    match kind:
+        case "set-var":
+            return VarRule(place, 0, kind, name, check_expression(text, 2), tuple(words[3:]))
+        case "set-var-fmt":
+            return VarRule(place, 0, kind, name, check_format(text, 2))
+    return VarRule(place, 0, kind, name, text)
 
 
 def real_steps(steps: Sequence[Step]) -> list[int]:

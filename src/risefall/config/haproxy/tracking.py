@@ -74,7 +74,7 @@ class Tracking:
         settings = server.settings
         at = word_at(server, "track")
         if settings.check:
-            raise Wrong("unable to enable checks and tracking at the same time!", at, help="remove 'check' or 'track'")
+            return  # told already
         if settings.init_state:
             raise Wrong(
                 "unable to set init-state and tracking at the same time!", at, help="remove 'init-state' or 'track'"
