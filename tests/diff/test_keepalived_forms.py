@@ -21,6 +21,7 @@ INSTANCE = f"vrrp_instance A {{\n{HEAD}%s\n}}\n"
 AROUND = {
     "instance": INSTANCE,
     "routes": INSTANCE % "virtual_routes {\n%s\n}",
+    "whole": "%s",
     "rules": INSTANCE % "virtual_rules {\n%s\n}",
 }
 NUMBER = re.compile(r"(?:(?:negative|invalid) )?number '")

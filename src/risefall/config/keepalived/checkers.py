@@ -53,6 +53,8 @@ def _address(field: str, other: str) -> Keyword:
             walk.warn(line, f"Invalid {keyword} address {given} - ignoring", "write a numeric address", 1)
             return
         against = walk.draft.values.get(other)
+        if against is None and field == "bindto" and walk.draft.name != "SMTP_CHECK":
+            against = next(draft.values["address"] for draft in reversed(walk.open) if "address" in draft.values)
         if against and is_address(against) != family:
             partner = "bindto" if field == "connect_ip" else "connect_ip"
             text_ = f"{keyword} address {given} does not match address family of {partner} - skipping"
@@ -327,7 +329,7 @@ DNS: Table = {**COMMON, "type": Keyword(_dns_type), "name": Keyword(_dns_name)}
 
 def _payload(field: str, what: str, pattern: str) -> Keyword:
     def read(walk: Walk, line: Line) -> None:
-        given = "".join(line.words[1:])
+        given = "".join("".join(line.words[1:]).split())
         if field == "reply":
             walk.set(line, "require_reply", True)
             if not given:
