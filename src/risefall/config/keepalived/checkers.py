@@ -281,6 +281,10 @@ def _host_begin(walk: Walk, line: Line) -> None:
 
 def _host_end(walk: Walk) -> None:
     values = walk.draft.values
+    if "connect_timeout_ms" not in values:
+        values["connect_timeout_ms"] = 0  # that of the block above, and of the server, does not count
+        text_ = "keepalived 2.2.7 takes connect_timeout 0 for this host: its check always fails"
+        walk.warn(walk.draft.line, text_, "write connect_timeout into the host block")
     walk.open[-2].values.setdefault("hosts", []).append({**values, "place": walk.draft.place})
     text_ = "The SMTP_CHECK host block is deprecated. Please define additional checkers."
     walk.warn(walk.draft.line, text_, "write one SMTP_CHECK for each host")
