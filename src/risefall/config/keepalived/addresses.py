@@ -195,4 +195,5 @@ def read_peer(walk: Walk, line: Line, family: int) -> Peer | None:
     if limits["min_ttl"] > limits["max_ttl"]:
         text = f"({name}) min_ttl {limits['min_ttl']} > max_ttl {limits['max_ttl']} - all packets will be discarded"
         walk.warn(line, text, "write min_ttl below max_ttl", 0)
-    return Peer(given, found, place=Place(line.file, line.line), **limits)
+    plain = given.partition("-")[0].partition("/")[0]
+    return Peer(plain, found, place=Place(line.file, line.line), **limits)

@@ -53,6 +53,8 @@ def _address(field: str, other: str) -> Keyword:
             walk.warn(line, f"Invalid {keyword} address {given} - ignoring", "write a numeric address", 1)
             return
         against = walk.draft.values.get(other)
+        if against is None and field == "bindto" and walk.draft.name != "SMTP_CHECK":
+            against = next(draft.values["address"] for draft in reversed(walk.open) if "address" in draft.values)
         if against and is_address(against) != family:
             partner = "bindto" if field == "connect_ip" else "connect_ip"
             text_ = f"{keyword} address {given} does not match address family of {partner} - skipping"
@@ -279,6 +281,10 @@ def _host_begin(walk: Walk, line: Line) -> None:
 
 def _host_end(walk: Walk) -> None:
     values = walk.draft.values
+    if "connect_timeout_ms" not in values:
+        values["connect_timeout_ms"] = 0  # that of the block above, and of the server, does not count
+        text_ = "keepalived 2.2.7 takes connect_timeout 0 for this host: its check always fails"
+        walk.warn(walk.draft.line, text_, "write connect_timeout into the host block")
     walk.open[-2].values.setdefault("hosts", []).append({**values, "place": walk.draft.place})
     text_ = "The SMTP_CHECK host block is deprecated. Please define additional checkers."
     walk.warn(walk.draft.line, text_, "write one SMTP_CHECK for each host")
@@ -327,7 +333,7 @@ DNS: Table = {**COMMON, "type": Keyword(_dns_type), "name": Keyword(_dns_name)}
 
 def _payload(field: str, what: str, pattern: str) -> Keyword:
     def read(walk: Walk, line: Line) -> None:
-        given = "".join(line.words[1:])
+        given = "".join("".join(line.words[1:]).split())
         if field == "reply":
             walk.set(line, "require_reply", True)
             if not given:

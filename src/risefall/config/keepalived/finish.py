@@ -214,6 +214,10 @@ class Finish:
                 text = "No VIP specified; at least one is sensible"
                 self._say(draft, "vips", text, "add 'virtual_ipaddress { … }'")
             return
+        first = vips[0].address.lower()
+        if values["strict"] and values["family"] == 6 and not first.startswith(("fe8", "fe9", "fea", "feb")):
+            text = "the first IPv6 VIP address must be link local"
+            self._say(draft, "vips", text, "write an address of fe80::/10 first")
         head = 14 + (20 if values["family"] == 4 else 40) + 8 + (8 if values["version"] == 2 else 0)
         head += 24 if values.get("auth_type") == "AH" and values["version"] == 2 else 0
         most = min(255, (MTU - head) // (4 if values["family"] == 4 else 16))

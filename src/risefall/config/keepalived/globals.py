@@ -5,7 +5,7 @@ Source: spec/keepalived-track.md §6.4, §6.5, §7.2, §7.3; observed with `keep
 
 from __future__ import annotations
 
-from risefall.config.keepalived import files, numbers
+from risefall.config.keepalived import files, numbers, system
 from risefall.config.keepalived.addresses import plain_address
 from risefall.config.keepalived.blocks import (
     Draft,
@@ -48,43 +48,10 @@ PLAIN = [
     "log_unknown_vrids",
     "reload_repeat",
     "disable_local_igmp",
-    "nftables",
-    "nftables_ipvs",
     "reload_check_config",
     "reload_file",
-    "dbus_service_name",
-    "reload_time_file",
-    "tmp_config_directory",
-    "startup_script",
-    "shutdown_script",
-    "vrrp_netlink_cmd_rcv_bufs",
-    "vrrp_netlink_cmd_rcv_bufs_force",
-    "vrrp_netlink_monitor_rcv_bufs",
-    "vrrp_netlink_monitor_rcv_bufs_force",
-    "process_monitor_rcv_bufs",
-    "process_monitor_rcv_bufs_force",
-    "lvs_netlink_cmd_rcv_bufs",
-    "lvs_netlink_cmd_rcv_bufs_force",
-    "lvs_netlink_monitor_rcv_bufs",
-    "lvs_netlink_monitor_rcv_bufs_force",
-    "data_use_instance",
 ]
-NEEDY = [
-    "vrrp_rlimit_rttime",
-    "vrrp_rlimit_rtime",
-    "checker_rlimit_rttime",
-    "checker_rlimit_rtime",
-    "bfd_rlimit_rttime",
-    "bfd_rlimit_rtime",
-    "vmac_prefix",
-    "vmac_addr_prefix",
-    "random_seed",
-    "config_save_dir",
-    "nftables_priority",
-    "nftables_ipvs_priority",
-    "nftables_ipvs_start_fwmark",
-]
-"""Keywords whose words are only kept: those that may stand alone, and those without whose value keepalived ends."""
+"""Keywords whose words are only kept."""
 
 
 def _optional(field: str, message: str) -> Keyword:
@@ -255,17 +222,6 @@ def _include_check(walk: Walk, line: Line) -> None:
             lines.include_check |= bit | (0 if sign else files.READ)
 
 
-def _missed(message: str, count: int = 1) -> Keyword:
-    """A keyword that is only kept. message: what is said when it has fewer words behind it."""
-
-    def read(walk: Walk, line: Line) -> None:
-        if len(line.words) <= count:
-            walk.warn(line, message, "write a value behind it", len(line.words))
-        walk.draft.values.setdefault("others", {})[line.words[0]] = line.words[1:]
-
-    return Keyword(read)
-
-
 def _ranged(low: int, high: int, message: str, absent: str = "") -> Keyword:
     """A number that is only kept, and not at all when it is wrong."""
 
@@ -278,14 +234,6 @@ def _ranged(low: int, high: int, message: str, absent: str = "") -> Keyword:
             walk.draft.values.setdefault("others", {})[line.words[0]] = line.words[1:]
 
     return Keyword(read)
-
-
-def _process_name(walk: Walk, line: Line) -> None:
-    given = word(line)
-    if len(given) > 15:
-        text = f"Process name {given} more than 15 characters, truncating"
-        walk.warn(line, text, "write a name of 15 at the most", 1)
-    walk.draft.values.setdefault("others", {})[line.words[0]] = (given[:15],)
 
 
 def _iptables(walk: Walk, line: Line) -> None:
@@ -302,6 +250,9 @@ def _flush(walk: Walk, line: Line) -> None:
 
 
 def _garp_extra(walk: Walk, line: Line) -> None:
+    if line.words[0] == "vrrp_vmac_garp_intvl":
+        text = 'Keyword "vrrp_vmac_garp_intvl" is deprecated - please use "vrrp_garp_extra_if"'
+        walk.warn(line, text, "write vrrp_garp_extra_if", 0)
     numbers_ = [one for one in line.words[1:] if one != "all"]
     for given in numbers_:
         message = f"{line.words[0]} '{given}' invalid - ignoring"
@@ -327,33 +278,14 @@ def _max_auto(walk: Walk, line: Line) -> None:
         walk.judge(line, 1, numbers.signed(given, -1, 99), message)
 
 
-def _per_process() -> dict[str, Keyword]:
-    """The keywords that each of the three processes has."""
-    found = {}
-    for process in ("vrrp", "checker", "bfd"):
-        found[f"{process}_priority"] = _ranged(
-            -20, 19, f"Invalid {process} process priority specified", f"No {process} process priority specified"
-        )
-        found[f"{process}_rt_priority"] = _missed(f"No {process} process real-time priority specified")
-        found[f"{process}_cpu_affinity"] = _missed(f"No {process} cpu_id set specified")
-        found[f"{process}_process_name"] = Keyword(_process_name)
-    return found
-
-
 def table() -> Table:
     """Everything that may stand in `global_defs`."""
     invalid = "Invalid value '{value}' for global %s specified"
     return {
         **{name: passed() for name in PLAIN},
-        **{name: passed(1) for name in NEEDY},
-        **_per_process(),
-        "process_name": Keyword(_process_name),
-        "lvs_process_name": Keyword(_process_name),
-        "snmp_socket": _missed("SNMP error : snmp socket name missing"),
-        "lvs_timeouts": _missed("lvs_timeouts requires at least one option", 2),
-        "lvs_sync_daemon": _missed("lvs_sync_daemon requires interface"),
+        **system.table(),
+        "config_save_dir": passed(1),
         "vrrp_rx_bufs_policy": Keyword(_rx_policy),
-        "vrrp_rx_bufs_multiplier": _missed("Invalid vrrp_rx_bufs_multiplier"),
         "max_auto_priority": Keyword(_max_auto),
         "min_auto_priority_delay": _ranged(
             1,

@@ -67,13 +67,13 @@ class Pool:
             self._walk.warn(draft.line, text, "add lb_algo")
         servers = self._reals(draft, name)
         self._quorum(draft, name, sum(server.weight for server in servers))
+        if group is not None:
+            self._group_ports(draft, group, name, servers)
         fields = {field: values[field] for field in VirtualServer.__struct_fields__ if field in values}
         fields["smtp_alert"] = self._alert(values, False)
         sorry = values.get("sorry_server")
         if sorry is not None:
-            method = sorry["method"] or values.get("method") or "NAT"
-            port = sorry["port"] if method == "NAT" and sorry["port"] else values.get("port", 0)
-            fields["sorry_server"] = SorryServer(**{**sorry, "method": method, "port": port})
+            fields["sorry_server"] = self._sorry(draft, name, sorry, servers)
         fields["name"], fields["real_servers"], fields["place"] = name, servers, draft.place
         if group is not None and not fields["family"]:
             fields["family"] = next((entry.family for entry in group.entries if entry.family), 4)
@@ -162,6 +162,53 @@ class Pool:
             one["port"] = own
         elif not one["port"] and not values.get("fwmark"):
             one["port"] = own
+
+    def _sorry(self, draft: Draft, name: str, sorry: Values, servers: tuple[RealServer, ...]) -> SorryServer:
+        """Without NAT it has the port of its virtual server; where it is a real server too, it is inhibited as that is."""
+        values, walk, line = draft.values, self._walk, draft.at("sorry_server")
+        method = sorry["method"] or values.get("method") or "NAT"
+        given, own = sorry["port"], values.get("port", 0)
+        if method != "NAT" and given:
+            text = ""
+            if values.get("fwmark"):
+                text, help = "sorry server has port specified - clearing", "write no port"
+            elif "group" in values:
+                text, help = "sorry server has port specified - port will be ignored", "write no port"
+            elif given != own:
+                text, help = "and sorry server ports don't match - resetting", f"write port {own}, or lb_kind NAT"
+                walk.warn(line, f"WARNING - virtual server {name} {text}", help, 2)
+                text = ""
+            if text:
+                walk.warn(line, f"WARNING - virtual server {name}, {text}", help, 2)
+        port = given if method == "NAT" and given else own
+        inhibit = sorry["inhibit"]
+        for one in servers:
+            if (one.address, one.port) == (sorry["address"], port) and one.inhibit_on_failure != inhibit:
+                shown = f"[{one.address}]:{(values.get('protocol') or 'none').lower()}:{one.port}"
+                verb = "setting" if one.inhibit_on_failure else "clearing"
+                text = f"Virtual server {name}: real server {shown} matches sorry server, but inhibit setting differs, {verb} on sorry server"
+                walk.warn(line, text, "write both alike", 1)
+                inhibit = one.inhibit_on_failure
+        return SorryServer(**{**sorry, "method": method, "port": port, "inhibit": inhibit})
+
+    def _group_ports(self, draft: Draft, group: ServerGroup, name: str, servers: tuple[RealServer, ...]) -> None:
+        """Without NAT the ports of a group count, not those of the real servers."""
+        protocol = (draft.values.get("protocol") or "none").lower()
+        for one in servers:
+            if one.method == "NAT" or not one.port:
+                continue
+            line = next(server.line for server in draft.values["servers"] if server.place == one.place)
+            shown = f"[{one.address}]:{protocol}:{one.port}"
+            if any(entry.fwmark is not None for entry in group.entries):
+                text = f"WARNING - fwmark virtual server {name}, real server {shown} has port specified - port will be ignored"
+                self._walk.warn(line, text, "write port 0", 2)
+            for entry in group.entries:
+                if entry.fwmark is None and entry.port != one.port:
+                    text = (
+                        f"virtual server {name}:[{entry.first},{entry.port}] and real server {shown} ports don't match"
+                    )
+                    self._walk.warn(line, text, f"write port {entry.port}, or lb_kind NAT", 2)
+                    break
 
     def _quorum(self, draft: Draft, name: str, total: int) -> None:
         values = draft.values

@@ -27,11 +27,14 @@ from risefall.config.keepalived.blocks import (
 )
 from risefall.config.keepalived.model import GroupEntry, Line, ServerGroup
 from risefall.config.keepalived.trackers import Known, is_address
+from risefall.config.keepalived.tunnel import read_tunnel
+from risefall.config.keepalived.words import strtol
 
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "sh", "mh", "dh", "fo", "ovf", "lblcr", "sed", "nq", "twos")
 METHODS = ("NAT", "DR", "TUN")
 WEIGHT_MAX = 2**31 - 1
 PERSISTENCE_S = 360
+ENGINE_MAX = 15
 MONTH_S = 86400 * 31
 ZEROS = re.compile(r"0*")
 
@@ -145,45 +148,24 @@ def _flags(walk: Walk, line: Line) -> None:
 
 def _method(field: str, kind: str) -> Keyword:
     def read(walk: Walk, line: Line) -> None:
+        sorry = walk.draft.values.get("sorry_server")
+        if kind == "sorry" and sorry is None:
+            text_ = "sorry_server forwarding used without sorry_server"
+            walk.warn(line, text_, "write sorry_server above it", 0)
+            return
         given = word(line)
         if given not in METHODS:
             text_ = f"PARSER : unknown [{given}] routing method for {kind} server."
             walk.warn(line, text_, "write NAT, DR or TUN", 1)
             return
         if kind == "sorry":
-            if walk.draft.values.get("sorry_server") is None:
-                text_ = "sorry_server forwarding used without sorry_server"
-                walk.warn(line, text_, "write sorry_server above it", 0)
-                return
-            walk.draft.values["sorry_server"]["method"] = given
-            return
-        walk.set(line, field, given)
-        _tunnel(walk, line, kind)
+            assert sorry is not None
+            sorry["method"] = given
+        else:
+            walk.set(line, field, given)
+        read_tunnel(walk, line, kind)
 
     return Keyword(read)
-
-
-def _tunnel(walk: Walk, line: Line, kind: str) -> None:
-    """The options behind TUN."""
-    at, words = 2, line.words
-    while at < len(words):
-        if words[at] in ("type", "port"):
-            what = "tunnel type" if words[at] == "type" else "port"
-            tail = "." if words[at] == "type" else " gue tunnel."
-            if at + 1 >= len(words):
-                walk.warn(line, f"Missing {what} for {kind} server{tail}", "write one behind it", at + 1)
-                return
-            if words[at] == "type" and words[at + 1] not in ("ipip", "gue", "gre"):
-                text_ = f"Unknown tunnel type {words[at + 1]} for {kind} server."
-                walk.warn(line, text_, "write ipip, gue or gre", at + 1)
-                return
-            at += 2
-        elif words[at] in ("nocsum", "csum", "remcsum"):
-            at += 1
-        else:
-            text_ = f"Invalid tunnel option {words[at]} for {kind} server."
-            walk.warn(line, text_, "known are type, port, nocsum, csum and remcsum", at)
-            return
 
 
 def _persistence(walk: Walk, line: Line) -> None:
@@ -197,6 +179,20 @@ def _persistence(walk: Walk, line: Line) -> None:
     walk.leftover(line, 2)
 
 
+def _mask(given: str) -> bool:
+    """Whether C's inet_aton takes it: one to four C numbers, of which the last fills what is left."""
+    *first, last = parts = given.split(".")
+    values = [strtol(part) for part in parts]
+    whole = all(part and end == len(part) for part, (_, end) in zip(parts, values, strict=True))
+    most = 256 ** (5 - len(parts)) - 1 if len(parts) <= 4 else -1
+    return (
+        whole
+        and 0 <= values[-1][0] <= most
+        and all(0 <= value <= 255 for value, _ in values[: len(first)])
+        and last != ""
+    )
+
+
 def _granularity(walk: Walk, line: Line) -> None:
     given, values = word(line), walk.draft.values
     family = values["family"] or (4 if "." in given else 6)
@@ -204,12 +200,19 @@ def _granularity(walk: Walk, line: Line) -> None:
         text_ = f"Invalid IPv6 persistence_granularity specified - {given}"
         if walk.judge(line, 1, numbers.unsigned(given, 1, 128, lenient=False), text_) is None:
             return
-    elif plain_address(given) != 4 and not given.isdigit():
+    elif not _mask(given):
         text_ = f"Invalid IPv4 persistence_granularity specified - {given}"
         walk.warn(line, text_, "write a netmask, such as 255.255.255.0", 1)
         return
     values["family"] = family
     values.setdefault("persistence_timeout_s", PERSISTENCE_S)
+
+
+def _engine(walk: Walk, line: Line) -> None:
+    given = word(line)
+    if len(given) > ENGINE_MAX:
+        walk.warn(line, f"persistence_name too long, truncating - {given}", f"the most are {ENGINE_MAX} characters", 1)
+    walk.set(line, "persistence_engine", given[:ENGINE_MAX])
 
 
 def _protocol(walk: Walk, line: Line) -> None:
@@ -318,8 +321,8 @@ def real_table(known: Known) -> Table:
         "uthreshold": number("uthreshold", 0, numbers.UINT_MAX, "Invalid real_server uthreshold '{value}' - ignoring"),
         "lthreshold": number("lthreshold", 0, numbers.UINT_MAX, "Invalid real_server lthreshold '{value}' - ignoring"),
         "inhibit_on_failure": boolean("inhibit_on_failure", "Invalid inhibit_on_failure parameter {value}"),
-        "notify_up": command("notify_up", "({name}) notify_up script already specified - ignoring {value}"),
-        "notify_down": command("notify_down", "({name}) notify_down script already specified - ignoring {value}"),
+        "notify_up": command("notify_up", "((null)) notify_up script already specified - ignoring {value}"),
+        "notify_down": command("notify_down", "((null)) notify_down script already specified - ignoring {value}"),
         "alpha": boolean("alpha", "Invalid alpha parameter {value}"),
         "smtp_alert": boolean("smtp_alert", "Invalid real_server smtp_alert parameter {value}"),
         "virtualhost": text("virtualhost", absent="real server virtualhost missing"),
@@ -339,7 +342,7 @@ def virtual_table(known: Known) -> Table:
         "lvs_sched": Keyword(_scheduler),
         "lb_kind": _method("method", "virtual"),
         "lvs_method": _method("method", "virtual"),
-        "persistence_engine": text("persistence_engine"),
+        "persistence_engine": Keyword(_engine),
         "persistence_timeout": Keyword(_persistence),
         "persistence_granularity": Keyword(_granularity),
         "protocol": Keyword(_protocol),
@@ -349,8 +352,8 @@ def virtual_table(known: Known) -> Table:
         "snmp_name": _snmp("virtual"),
         "alpha": flag("alpha"),
         "omega": flag("omega"),
-        "quorum_up": command("quorum_up", "({name}) quorum_up script already specified - ignoring {value}"),
-        "quorum_down": command("quorum_down", "({name}) quorum_down script already specified - ignoring {value}"),
+        "quorum_up": command("quorum_up", "((null)) quorum_up script already specified - ignoring {value}"),
+        "quorum_down": command("quorum_down", "((null)) quorum_down script already specified - ignoring {value}"),
         "quorum": Keyword(_quorum),
         "hysteresis": number(
             "hysteresis",
