@@ -46,6 +46,7 @@ class Dialect(msgspec.Struct, frozen=True):
     newer_converters: bool
     """Converters that came after 2.6: `param`, `rfc7239_...`, the whole header or payload of a JSON Web Token."""
     spop_capabilities: bool
+    """An AGENT-HELLO must name its capabilities, and FIN is its only flag; 2.6 reads names and flags leniently."""
     comment_captures: bool
     """`\\1` in the comment of a regular expression is what it has found."""
     agent_weight_word: bool
