@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.keywords import SERVER_WORDS
 from risefall.config.haproxy.model import CheckKind, Line, Proxy, Server, ServerSettings
@@ -113,12 +115,19 @@ def read_added(
         _refuse_first(line.words, len(line.words) if wrong.at is None else wrong.at, refused)
         raise NotAdded(_text(wrong, line.words)) from None
     _refuse_first(line.words, len(line.words), refused)
+    settings = stripped(settings)
     number = new_id(forced)
     server = Added(
         name, address, settings, number, PLACE, 0, bool(forced), enabled=_is_last(line.words, "enabled", "disabled")
     )
     _judge(proxy, server, settings, verify)
     return server
+
+
+def stripped(settings: ServerSettings) -> ServerSettings:
+    """Its check takes neither TLS nor the PROXY protocol from the traffic: it has what its own words say (run on 2.6.12)."""
+    send_proxy = settings.send_proxy if settings.check_send_proxy else ""
+    return msgspec.structs.replace(settings, check_ssl=bool(settings.check_ssl), send_proxy=send_proxy)
 
 
 def _refuse_first(words: Sequence[str], end: int, refused: frozenset[str]) -> None:
