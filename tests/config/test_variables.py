@@ -70,3 +70,26 @@ def test_servers_of_the_runtime_api() -> None:
     proxy = config_of("balance random").proxies[0]
     added = read_added(proxy, "s", ["${HOST}:${PORT}"], DIALECTS["2.6"], "required", lambda wanted: 1, env=ENV)
     assert shown(added.address) == "10.0.0.7:81"
+
+
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        (":", True),
+        ("0.0.0.0:", True),
+        ("[::]:", True),
+        (":+5", True),
+        (": addr 0.0.0.0", True),
+        (": addr 127.0.0.1", False),
+        ("127.0.0.1:", False),
+    ],
+)
+def test_a_port_is_not_wanted_of_no_address(words: str, fits: bool) -> None:
+    """As is left of `${HOST}:${PORT}`: HAProxy finds the address of no machine, and asks for no port (run on 2.6.12)."""
+    name, *others = words.split(" ", 1)
+    line = " ".join(["server s", name, "check", *others])
+    if fits:
+        assert config_of(line).proxies[0].servers[0].address.port in (0, 5)
+    else:
+        with pytest.raises(ConfigError, match="has neither service port nor check port"):
+            config_of(line)

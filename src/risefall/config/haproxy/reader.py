@@ -9,6 +9,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from risefall.config.haproxy.address import ANY
 from risefall.config.haproxy.dialect import DIALECTS, Dialect
 from risefall.config.haproxy.globals import GlobalReader
 from risefall.config.haproxy.keywords import is_strict
@@ -407,6 +408,8 @@ def has_port(server: ServerDraft | Server, rules: RuleSet) -> bool:
         return True
     if address.family in (Family.UNIX, Family.ABNS) and settings.addr is None:
         return True
+    if all(one is None or one.host in ANY.values() for one in (settings.addr, address)):
+        return True  # HAProxy takes the address of no machine for none at all
     if settings.port or (settings.addr is not None and settings.addr.port and not settings.addr.mapped):
         return True
     if address.port and not address.mapped:
