@@ -67,6 +67,7 @@ class ProxyDraft:
         self._names: dict[str, ServerDraft] = {}
         self._option_lines: dict[str, Line] = {}
         self.mode: str = parent.mode if parent else "tcp"
+        self.reader.takes_datagrams = self.mode == "log"
         self.balance: str = parent.balance if parent else "roundrobin"
         self.consistent: bool = parent.consistent if parent else False
         self.timeouts: dict[str, int] = dict(parent.timeouts) if parent else {}
@@ -245,6 +246,7 @@ class ProxyDraft:
                 help="use 'http-request return status 200'" if mode == "health" else "write mode tcp or mode http",
             )
         self.mode = mode
+        self.reader.takes_datagrams = mode == "log"
 
     def _balance(self, line: Line) -> None:
         if len(line.words) < 2:

@@ -406,7 +406,7 @@ def has_port(server: ServerDraft | Server, rules: RuleSet) -> bool:
         return True
     if settings.addr is not None and settings.addr.family in (Family.UNIX, Family.ABNS):
         return True
-    if address.family in (Family.UNIX, Family.ABNS) and settings.addr is None:
+    if address.family in (Family.UNIX, Family.ABNS, Family.FD) and settings.addr is None:
         return True
     if all(one is None or one.host in ANY.values() for one in (settings.addr, address)):
         return True  # HAProxy takes the address of no machine for none at all
