@@ -123,7 +123,8 @@ struct preset_reply {
 /* packet: 0 the first, 1 the one behind it */
 int preset_mysql(const uint8_t *in, uint32_t len, bool last_read, uint32_t packet, bool last_rule, struct preset_reply *out);
 int preset_ldap(const uint8_t *in, uint32_t len, bool last_read, struct preset_reply *out);
-int preset_spop(const uint8_t *in, uint32_t len, bool last_read, uint32_t frame_max, bool wants_capabilities,
+/* today: as 3 reads it; 2.6 is lenient with flags, names and capabilities, and stricter with types */
+int preset_spop(const uint8_t *in, uint32_t len, bool last_read, uint32_t frame_max, bool today,
                 struct preset_reply *out);
 
 /* result.c: filling in a result */

@@ -110,6 +110,7 @@ int preset_ldap(const uint8_t *in, uint32_t len, bool last_read, struct preset_r
 
 struct reader {
     const uint8_t *at, *end;
+    bool today; /* as 3 reads a frame, else as 2.6 does */
 };
 
 /* A variable-length integer: a byte below 240 is the value, else 4, then 7 bits from each byte that follows. */
@@ -194,35 +195,61 @@ static bool is_version_2(const uint8_t *text, uint64_t len)
 
 enum { GOT_VERSION = 1, GOT_SIZE = 2, GOT_CAPABILITIES = 4 };
 
+static const char INVALID[] = "invalid frame received";
+
+/* 2.6 takes every longer name that begins so for the same one. */
+static bool is_name(const struct reader *reader, const uint8_t *name, uint64_t len, const char *word)
+{
+    return is_word(name, !reader->today && len > strlen(word) ? strlen(word) : len, word);
+}
+
+/* The name of an item and the type behind it. */
+static bool read_name(struct reader *reader, const uint8_t **name, uint64_t *len, uint8_t *type)
+{
+    if (!read_string(reader, name, len) || reader->at == reader->end || (!reader->today && *len == 0))
+        return false;
+    *type = *reader->at++;
+    return true;
+}
+
 /* One item of the list. NULL, or what is wrong with it. */
 static const char *read_item(struct reader *reader, uint32_t frame_max, uint32_t *got)
 {
     enum { FRAME_MIN = 256 };
-    static const char INVALID[] = "invalid frame received";
     const uint8_t *name, *text;
     uint64_t name_len, len;
-    if (!read_string(reader, &name, &name_len) || reader->at == reader->end)
+    uint8_t type;
+    if (!read_name(reader, &name, &name_len, &type))
         return INVALID;
-    const uint8_t type = *reader->at++;
-    if (is_word(name, name_len, "version")) {
+    if (is_name(reader, name, name_len, "version")) {
         if ((type & 0x0f) != SPOP_STRING || !read_string(reader, &text, &len))
             return INVALID;
         if (!is_version_2(text, len))
             return "unsupported version";
         *got |= GOT_VERSION;
-    } else if (is_word(name, name_len, "max-frame-size")) {
+    } else if (is_name(reader, name, name_len, "max-frame-size")) {
         if ((type & 0x0f) < SPOP_INT32 || (type & 0x0f) > SPOP_UINT64 || !read_varint(reader, &len))
             return INVALID;
         if (len < FRAME_MIN || len > frame_max)
             return "max-frame-size too big or too small";
         *got |= GOT_SIZE;
     } else {
-        if (is_word(name, name_len, "capabilities"))
+        const bool capabilities = is_name(reader, name, name_len, "capabilities");
+        if (capabilities)
             *got |= GOT_CAPABILITIES;
-        if (!skip_value(reader, type))
+        if (!skip_value(reader, type) || (capabilities && !reader->today && (type & 0x0f) != SPOP_STRING))
             return INVALID;
     }
     return NULL;
+}
+
+/* A text of 2.6's longest at most; value: from its length to its end. */
+static bool is_message(const uint8_t *value, const uint8_t *end, uint8_t type)
+{
+    enum { MESSAGE_MAX = 255 };
+    struct reader reader = {value, end, false};
+    uint64_t len;
+    return (type & 0x0f) == SPOP_STRING && read_varint(&reader, &len) && len <= MESSAGE_MAX;
 }
 
 /* AGENT-DISCONNECT: the agent's status code in HAProxy's words. */
@@ -233,35 +260,47 @@ static const char *disconnected(struct reader *reader)
         "max-frame-size value not found", "capabilities value not found", "unsupported version",
         "max-frame-size too big or too small", "payload fragmentation is not supported", "invalid interlaced frames",
         "frame-id not found", "resource allocation error"};
-    enum { REASONS_LEN = sizeof REASONS / sizeof REASONS[0] };
+    enum { REASONS_LEN = sizeof REASONS / sizeof REASONS[0], FRAGMENTED = 10 };
     uint64_t code = 0;
     while (reader->at < reader->end) {
         const uint8_t *name;
         uint64_t name_len;
-        if (!read_string(reader, &name, &name_len) || reader->at == reader->end)
-            return REASONS[4];
-        const uint8_t type = *reader->at++;
+        uint8_t type;
+        if (!read_name(reader, &name, &name_len, &type))
+            return INVALID;
+        const uint8_t *value = reader->at;
         const bool number = (type & 0x0f) >= SPOP_INT32 && (type & 0x0f) <= SPOP_UINT64;
-        if (is_word(name, name_len, "status-code") ? !number || !read_varint(reader, &code) : !skip_value(reader, type))
-            return REASONS[4];
+        if (is_name(reader, name, name_len, "status-code") ? !number || !read_varint(reader, &code) : !skip_value(reader, type))
+            return INVALID;
+        if (!reader->today && is_name(reader, name, name_len, "message") && !is_message(value, reader->at, type))
+            return INVALID;
     }
-    return code < REASONS_LEN ? REASONS[code] : "unknown error";
+    if (!reader->today && code == FRAGMENTED)
+        return "fragmentation not supported";
+    if (code < REASONS_LEN)
+        return REASONS[code];
+    return reader->today ? "unknown error" : "an unknown error occurred";
 }
 
-int preset_spop(const uint8_t *in, uint32_t len, bool last_read, uint32_t frame_max, bool wants_capabilities,
+int preset_spop(const uint8_t *in, uint32_t len, bool last_read, uint32_t frame_max, bool today,
                 struct preset_reply *out)
 {
     enum { LENGTH = 4, HEAD = 7, AGENT_HELLO = 101, AGENT_DISCONNECT = 102, FLAG_FIN = 1 };
     static const uint8_t FLAGS_AND_IDS[] = {0, 0, 0, FLAG_FIN, 0, 0};
+    enum { FLAGS = LENGTH + 1, FLAGS_END = FLAGS + 4, IDS_LEN = 2 };
     if (len < LENGTH)
-        return last_read ? bad_text(out, RF_L7RSP, 0, "invalid frame received") : PRESET_WAIT;
+        return last_read ? bad_text(out, RF_L7RSP, 0, INVALID) : PRESET_WAIT;
     const uint32_t frame = (uint32_t)in[0] << 24 | (uint32_t)in[1] << 16 | (uint32_t)in[2] << 8 | in[3];
     if (!last_read && frame > len - LENGTH)
         return PRESET_WAIT;
-    if (frame > len - LENGTH || frame < HEAD || (in[LENGTH] != AGENT_HELLO && in[LENGTH] != AGENT_DISCONNECT) ||
-        memcmp(in + LENGTH + 1, FLAGS_AND_IDS, sizeof FLAGS_AND_IDS) != 0)
-        return bad_text(out, RF_L7RSP, 0, "invalid frame received");
-    struct reader reader = {in + LENGTH + HEAD, in + LENGTH + frame};
+    if (frame > len - LENGTH || frame < HEAD || (in[LENGTH] != AGENT_HELLO && in[LENGTH] != AGENT_DISCONNECT))
+        return bad_text(out, RF_L7RSP, 0, INVALID);
+    if (!today && !(in[FLAGS_END - 1] & FLAG_FIN)) /* 2.6 looks at no other flag */
+        return bad_text(out, RF_L7RSP, 0, "fragmentation not supported");
+    if (today ? memcmp(in + FLAGS, FLAGS_AND_IDS, sizeof FLAGS_AND_IDS) != 0
+              : memcmp(in + FLAGS_END, FLAGS_AND_IDS + sizeof FLAGS_AND_IDS - IDS_LEN, IDS_LEN) != 0)
+        return bad_text(out, RF_L7RSP, 0, INVALID);
+    struct reader reader = {in + LENGTH + HEAD, in + LENGTH + frame, today};
     uint32_t got = 0;
     if (in[LENGTH] == AGENT_DISCONNECT)
         return bad_text(out, RF_L7RSP, 0, disconnected(&reader));
@@ -274,7 +313,7 @@ int preset_spop(const uint8_t *in, uint32_t len, bool last_read, uint32_t frame_
         return bad_text(out, RF_L7RSP, 0, "version value not found");
     if (!(got & GOT_SIZE))
         return bad_text(out, RF_L7RSP, 0, "max-frame-size value not found");
-    if (wants_capabilities && !(got & GOT_CAPABILITIES))
+    if (today && !(got & GOT_CAPABILITIES))
         return bad_text(out, RF_L7RSP, 0, "capabilities value not found");
     *out = (struct preset_reply){.text = "SPOA server is ok", .len = 17};
     return PRESET_OK;

@@ -91,7 +91,7 @@ enum {
     RF_PROG_AGENT_WEIGHT = 64,   /* 3: the agent word `weight:` */
     RF_PROG_BARE_COMMENT = 128,  /* 3: comment of an empty response is not quoted */
     RF_PROG_HEX_PATTERN = 256,   /* 3: binary patterns are told in hex */
-    RF_PROG_SPOP_CAPABILITIES = 512, /* 3: an AGENT-HELLO names its capabilities */
+    RF_PROG_SPOP_CAPABILITIES = 512, /* 3: an AGENT-HELLO is read as today: it names its capabilities ... */
     RF_PROG_CAPTURES = 1024       /* 3: \1 in a comment is what a regular expression has found */
 };
 

@@ -66,7 +66,7 @@ def test_environment() -> None:
 
 
 def test_lines_with_placeholders_are_left_out_and_told() -> None:
-    text = "backend b\n  server <<HOST>> <<IP:PORT>> check\n  server s1 ${IP}:80 check\n  server s2 {{ ip }}:80\n  server s3 1.1.1.1:1\n"
+    text = "backend b\n  server <<HOST>> <<IP:PORT>> check\n  server s1 ${IP} check\n  server s2 {{ ip }}:80\n  server s3 1.1.1.1:1\n"
     config = read([Source("a.cfg", text)])
     assert [server.name for server in config.proxies[0].servers] == ["s3"]
     assert [warning.count("never filled in") for warning in config.warnings] == [1, 1, 1]

@@ -162,3 +162,29 @@ def test_small_times_without_unit_are_told_by_newer_versions() -> None:
 def test_servers_that_say_the_same_share_their_settings() -> None:
     first, second = servers("server a 1.1.1.1:1 check inter 3s\nserver b 1.1.1.2:1 check inter 3s")
     assert first.config.settings is second.config.settings
+
+
+NEWER = [
+    ("mode log\n  server s udp@10.0.0.7:514 check", Address(Family.IPV4, "10.0.0.7", 514)),
+    ("mode log\n  server s udp6@[::1]:514", Address(Family.IPV6, "::1", 514)),
+    ("mode log\n  server-template s 1 udp4@10.0.0.7:514", Address(Family.IPV4, "10.0.0.7", 514)),
+    ("mode http\n  server s rhttp@ check", Address(Family.FD, "@rhttp")),
+    (
+        "server s 10.0.0.7:80 send-proxy-v2 set-proxy-v2-tlv-fmt(0xE1) %[str(a)] set-proxy-v2-tlv-fmt(0xE2)",
+        Address(Family.IPV4, "10.0.0.7", 80),
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "address"), NEWER)
+def test_servers_of_today(lines: str, address: Address) -> None:
+    """Loggers are checked where they would be without `udp@`, and who comes to us by himself is not (run on 3.0.11)."""
+    text = f"backend b\n  {lines}\n"
+    assert read([Source("a.cfg", text)], dialect="3").proxies[0].servers[0].address == address
+    with pytest.raises(ConfigError):
+        read([Source("a.cfg", text)], dialect="2.6")
+
+
+def test_datagrams_are_for_logs() -> None:
+    with pytest.raises(ConfigError, match="dgram-type address not acceptable"):
+        read([Source("a.cfg", "backend b\n  mode tcp\n  server s udp@10.0.0.7:514\n")], dialect="3")

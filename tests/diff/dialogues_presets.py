@@ -9,8 +9,8 @@ def mysql_packet(sequence: int, body: bytes) -> bytes:
     return len(body).to_bytes(3, "little") + bytes((sequence,)) + body
 
 
-def spop_frame(kind: int, *items: bytes) -> bytes:
-    frame = bytes((kind, 0, 0, 0, 1, 0, 0)) + b"".join(items)
+def spop_frame(kind: int, *items: bytes, flags: int = 1, ids: bytes = b"\0\0") -> bytes:
+    frame = bytes((kind,)) + flags.to_bytes(4, "big") + ids + b"".join(items)
     return len(frame).to_bytes(4, "big") + frame
 
 
@@ -86,6 +86,18 @@ ROWS: list[tuple[str, str, Steps]] = [
     ("spop wrong type", "spop-check", (82, spop_frame(101, b"\x07version\x03\x02", SIZE, CAPABILITIES))),
     ("spop unknown item", "spop-check", (82, spop_frame(101, VERSION, b"\x03foo\x11", SIZE, CAPABILITIES))),
     ("spop unknown type", "spop-check", (82, spop_frame(101, VERSION, b"\x03foo\x0f", SIZE, CAPABILITIES))),
+    ("spop no flag", "spop-check", (82, spop_frame(101, VERSION, SIZE, CAPABILITIES, flags=0))),
+    ("spop no flag, no item", "spop-check", (82, spop_frame(101, flags=0))),
+    ("spop other flag", "spop-check", (82, spop_frame(101, VERSION, SIZE, CAPABILITIES, flags=2))),
+    ("spop more flags", "spop-check", (82, spop_frame(101, VERSION, SIZE, CAPABILITIES, flags=0x80000003))),
+    ("spop id", "spop-check", (82, spop_frame(101, VERSION, SIZE, CAPABILITIES, ids=b"\0\1"))),
+    ("spop disconnect without flag", "spop-check", (82, spop_frame(102, b"\x0bstatus-code\x03\x00", flags=0))),
+    ("spop disconnect for fragments", "spop-check", (82, spop_frame(102, b"\x0bstatus-code\x03\x0a"))),
+    ("spop disconnect unknown", "spop-check", (82, spop_frame(102, b"\x0bstatus-code\x03\xef"))),
+    ("spop disconnect long message", "spop-check", (82, spop_frame(102, b"\x07message\x08\xf0\x01" + b"x" * 256))),
+    ("spop longer name", "spop-check", (82, spop_frame(101, b"\x08versions\x08\x032.0", SIZE, CAPABILITIES))),
+    ("spop no name", "spop-check", (82, spop_frame(101, b"\0\x08\0", VERSION, SIZE, CAPABILITIES))),
+    ("spop number for capabilities", "spop-check", (82, spop_frame(101, VERSION, SIZE, b"\x0ccapabilities\x03\x01"))),
     ("spop empty", "spop-check", (82,)),
     ("hello alert", "ssl-hello-chk", (126, b"\x15\3\0\0\2\2\x28")),
     ("hello handshake", "ssl-hello-chk", (126, b"\x16\3\0\0\2")),

@@ -205,6 +205,9 @@ def server_state(target: Target, place: int, now_ms: int) -> ServerState:
         backup=planned.backup,
         health=health,
         agent=agent,
+        idle_health=planned.rise,
+        idle_rise=planned.rise,
+        idle_fall=planned.fall,
         changed_ms=now_ms,
         downs=int(unresolved),  # HAProxy counts how it comes into this maintenance at start
         init_state=planned.init_state,

@@ -6,6 +6,7 @@ Source: spec/haproxy-checks.md §5.5; run on 2.6.12.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 
@@ -65,7 +66,7 @@ class Grower:
             if self._dialect.newer_added:
                 growth.refuse_name(fleet, place, name)
             free = partial(growth.free_id, fleet, place)
-            server = read_added(proxy, name, words, self._dialect, verify, free, self._config.proxies)
+            server = read_added(proxy, name, words, self._dialect, verify, free, self._config.proxies, os.environ)
         except NotAdded as refusal:
             raise Refused(str(refusal)) from None
         tracks = growth.find_tracked(fleet, place, server.settings.track) if server.settings.track else -1

@@ -87,6 +87,8 @@ def endpoint(address: Address, port: int, found: Found) -> Endpoint | Unresolved
             known = found.get(key_of(address), Unresolved("not looked up"))
             return known if isinstance(known, Unresolved) else msgspec.structs.replace(known, port=port)
         case _:
+            if address.host == "@rhttp":
+                return Unresolved("a server at rhttp@ connects to us by itself")
             return Unresolved(f"a server cannot be reached at '{address.family.name.lower()}@{address.host}'")
 
 

@@ -34,7 +34,7 @@ def carry(old: ServerState, new: ServerState, *, follows: bool = False) -> None:
     new.op = _op(old, new, fresh)
     new.warmth = old.warmth if new.op is Op.STARTING else WARM
     new.changed_ms, new.downs, new.down_ms = old.changed_ms, old.downs, old.down_ms
-    new.idle_health = old.idle_health
+    new.idle_health = min(old.idle_health, new.idle_full)
     if old.watch is not None and new.watch is not None:
         new.watch.errors, new.watch.limit_reached = old.watch.errors, old.watch.limit_reached
 

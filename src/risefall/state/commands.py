@@ -14,7 +14,6 @@ from risefall.state.fleet import WEIGHT_MAX, Effects, Fleet, Work, relative_weig
 from risefall.state.lines import CLI
 from risefall.state.server import AGENT, HEALTH, MAINT, Admin
 from risefall.state.table import ADMIN, COPIED, Move, first_health, first_op
-from risefall.state.words import FALL, RISE
 
 STATES = {"ready": AdminWord.READY, "drain": AdminWord.DRAIN, "maint": AdminWord.MAINT}
 HEALTHS = {"up": Move.RUN, "stopping": Move.UNLOAD, "down": Move.STOP}
@@ -55,7 +54,7 @@ def set_health(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
     if word not in HEALTHS:
         raise Refused("'set server <srv> health' expects 'up', 'stopping', or 'down'.")
     if server.health is None:
-        server.idle_health = 0 if word == "down" else RISE + FALL - 1
+        server.idle_health = 0 if word == "down" else server.idle_full
     else:
         work.force(index, HEALTH, health=0 if word == "down" else server.health.full)
     fleet.move(work, index, HEALTHS[word], CLI)

@@ -128,7 +128,7 @@ class ServerState(msgspec.Struct):
     watch: what `observe` and `on-error` ask for, and how it stands.
     needed: another line of the file speaks of it, so it cannot be deleted.
     dynamic: the runtime API has added it. gone: it has been deleted.
-    idle_health: the counter of a server without a health check, which commands move all the same (spec §5.4).
+    idle_health, idle_rise, idle_fall: the counter of a server without a health check, which commands move all the same (spec §5.4).
     held_weight: the effective weight of before, where it was changed in maintenance: 2.6 shows it until that ends; else -1.
     srv_record: the name of the SRV records that give it name, port and weight; "" for none.
     moved: what commands have changed of what the file says.
@@ -174,11 +174,18 @@ class ServerState(msgspec.Struct):
     down_ms: int = 0
     downs: int = 0
     idle_health: int = 2
+    idle_rise: int = 2
+    idle_fall: int = 3
     warmth: int = 16
     held_weight: int = -1
     revision: int = 0
     srv_record: str = ""
     moved: Moved = Moved(0)
+
+    @property
+    def idle_full(self) -> int:
+        """The top of the counter of a server without a health check."""
+        return self.idle_rise + self.idle_fall - 1
 
 
 class ProxyState(msgspec.Struct):

@@ -230,7 +230,7 @@ def _apply_state(fleet: Fleet, work: Work, index: int, wanted: Wanted, *, told: 
     """
     server = fleet.servers[index]
     check = server.health
-    rise, full = (check.rise, check.full) if check is not None else (2, 4)
+    rise, full = (check.rise, check.full) if check is not None else (server.idle_rise, server.idle_full)
     health, move, starting = full, Move.RUN, False
     match wanted.op:
         case Op.STOPPED:

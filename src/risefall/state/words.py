@@ -13,14 +13,13 @@ from risefall.state.server import DRAIN, Admin, CheckState, Op, ServerState
 if TYPE_CHECKING:
     from risefall.state.fleet import Fleet
 
-RISE, FALL = 2, 3
-"""HAProxy's counter where the file asks for no check: only commands move it (`ServerState.idle_health`)."""
-
 
 def counter(server: ServerState) -> tuple[int, int, int]:
     """(health, rise, fall) of a server's health check, or of the one that HAProxy keeps for an unchecked server."""
     check = server.health
-    return (server.idle_health, RISE, FALL) if check is None else (check.health, check.rise, check.fall)
+    if check is None:
+        return server.idle_health, server.idle_rise, server.idle_fall
+    return check.health, check.rise, check.fall
 
 
 def runs(check: CheckState | None) -> bool:

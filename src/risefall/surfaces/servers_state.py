@@ -41,8 +41,8 @@ def _health(index: int, server: ServerState, record: RecordOf) -> tuple[int, int
     """Status, verdict, counter and state bits of the health check; HAProxy gives every server one, idle or not."""
     check = server.health
     if check is None:
-        # What the file has disabled is paused, check or not.
-        paused = PAUSED if Admin.CMAINT in server.admin and Admin.FMAINT in server.admin else 0
+        # What the file has disabled is paused, check or not, and without a check for ever.
+        paused = PAUSED if Admin.CMAINT in server.admin else 0
         return Status.INI, Verdict.UNKNOWN, server.idle_health, paused
     view = view_of(check, record(index, HEALTH))
     # A maintenance holds the counter at 0, whatever a check that was already under way found.

@@ -149,7 +149,8 @@ class Shapes:
         # `+ 0` makes plain numbers: the hash of an enum's member is computed in Python, from its name.
         key = (
             server.op + 0, server.admin + 0, server.backup, server.maxconn, server.maxqueue, server.warmth,
-            server.uweight == 0, server.idle_health, server.dynamic, server.revision, proxy.mode, common, agent_common,
+            server.uweight == 0, server.idle_health, server.idle_rise, server.idle_fall, server.dynamic, server.revision, proxy.mode,
+            common, agent_common,
         )  # fmt: skip
         shape = self._known.get(key)
         if shape is None:

@@ -7,13 +7,16 @@ a line of the file may. Source: spec/haproxy-checks.md §5.5; texts and their or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.judging import has_port
 from risefall.config.haproxy.keywords import SERVER_WORDS
 from risefall.config.haproxy.model import CheckKind, Line, Proxy, Server, ServerSettings
 from risefall.config.haproxy.servers import FLAGS, PLAIN, ServerReader, check_name
+from risefall.config.haproxy.variables import expand
 from risefall.config.text import Wrong
 
 REFUSED = frozenset(
@@ -89,15 +92,16 @@ def read_added(
     verify: str,
     new_id: Callable[[int], int],
     proxies: Sequence[Proxy] = (),
+    env: Mapping[str, str] = {},
 ) -> Added:
     """The server that `add server <proxy>/<name> <words>` describes.
 
     verify: the global `ssl-server-verify`. new_id: the id for one that asks for an id, or for none (0). proxies: whose settings it
-    may ask for with `from`. Raises: NotAdded.
+    may ask for with `from`. env: the environment that addresses read. Raises: NotAdded.
     """
     if not words:
         raise NotAdded(NO_WORDS)
-    line = Line(PLACE, 0, "", ("server", name, *words))
+    line, _ = expand(Line(PLACE, 0, "", ("server", name, *words)), env)
     reader = ServerReader(dialect, lambda wrong, line: None, dict(proxy.default_server), inherits=False)
     reader.origins = lambda wanted: next(
         (dict(one.default_server) for one in proxies if one.has_backend and one.name == wanted), None
@@ -111,12 +115,19 @@ def read_added(
         _refuse_first(line.words, len(line.words) if wrong.at is None else wrong.at, refused)
         raise NotAdded(_text(wrong, line.words)) from None
     _refuse_first(line.words, len(line.words), refused)
+    settings = stripped(settings)
     number = new_id(forced)
     server = Added(
         name, address, settings, number, PLACE, 0, bool(forced), enabled=_is_last(line.words, "enabled", "disabled")
     )
     _judge(proxy, server, settings, verify)
     return server
+
+
+def stripped(settings: ServerSettings) -> ServerSettings:
+    """Its check takes neither TLS nor the PROXY protocol from the traffic: it has what its own words say (run on 2.6.12)."""
+    send_proxy = settings.send_proxy if settings.check_send_proxy else ""
+    return msgspec.structs.replace(settings, check_ssl=bool(settings.check_ssl), send_proxy=send_proxy)
 
 
 def _refuse_first(words: Sequence[str], end: int, refused: frozenset[str]) -> None:

@@ -70,6 +70,7 @@ class ProxyDraft:
         self._names: dict[str, ServerDraft] = {}
         self._option_lines: dict[str, Line] = {}
         self.mode: str = parent.mode if parent else "tcp"
+        self.reader.takes_datagrams = self.mode == "log"
         self.balance: str = parent.balance if parent else "roundrobin"
         self.consistent: bool = parent.consistent if parent else False
         self.timeouts: dict[str, int] = dict(parent.timeouts) if parent else {}
@@ -252,6 +253,7 @@ class ProxyDraft:
                 fatal=mode != "health" and not has_placeholder(line),
             )
         self.mode = mode
+        self.reader.takes_datagrams = mode == "log"
 
     def _balance(self, line: Line) -> None:
         if len(line.words) < 2:

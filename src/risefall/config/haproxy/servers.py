@@ -14,7 +14,7 @@ import msgspec
 
 from risefall.config.haproxy.address import numeric, parse_address
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.keywords import SERVER_WORDS
+from risefall.config.haproxy.keywords import NEW, SERVER_WORDS
 from risefall.config.haproxy.model import Address, Family, Line, Place, Server, ServerSettings, Source
 from risefall.config.haproxy.units import TIME_HELP, TIME_MS_MAX, c_int, integer, time_ms
 from risefall.config.text import Wrong, nearest
@@ -24,6 +24,8 @@ Warn = Callable[[Wrong], None]
 
 NAME = re.compile(r"[A-Za-z0-9_.:-]+")
 PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+TLV = "set-proxy-v2-tlv-fmt("
+UDP = re.compile("^udp([46]?)@")
 PLACEHOLDER = re.compile(r"<<|>>|\{\{|\}\}|<%|%>|\{%|%\}|\$\{|\$\(|<[A-Za-z_][A-Za-z0-9_ -]*>|@[A-Z_]+@|__[A-Z_]+__")
 """Marks of jinja, ERB, Go templates, envsubst, m4 and sed scripts."""
 WEIGHT_MAX = 256
@@ -123,7 +125,7 @@ class ServerReader:
     """Reads the server lines of one section.
 
     defaults: the fields that its `default-server` lines have gathered. origins: those of another backend, for HAProxy 3.5's
-    `from be:<name>`; None for a backend that is not known.
+    `from be:<name>`; None for a backend that is not known. takes_datagrams: its servers are loggers.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class ServerReader:
         self._dialect = dialect
         self._warn = warn
         self.defaults: Fields = dict(defaults or {})
+        self.takes_datagrams = False
         self.has_defaults = bool(defaults)
         self.origins: Callable[[str], Mapping[str, object] | None] = lambda name: None
         self._inherits = inherits
@@ -169,7 +172,7 @@ class ServerReader:
             check_filled_in(words)
             check_name(name, 1)
         try:
-            address = parse_address(words[2], 2)
+            address = self._address(words[2], 2)
         except Wrong:
             check_filled_in(words)
             raise
@@ -196,7 +199,16 @@ class ServerReader:
                 help="write 8, or 1-8",
             )
         settings, forced = self._settings(line, words[4:], 4)
-        return Template(words[1], low, high), parse_address(words[3], 3), settings, forced
+        return Template(words[1], low, high), self._address(words[3], 3), settings, forced
+
+    def _address(self, text: str, at: int) -> Address:
+        """Of a server. Raises Wrong."""
+        if self._dialect.newer_addresses:
+            if text.startswith("rhttp@"):  # who comes to us cannot be gone to
+                return Address(Family.FD, "@rhttp")
+            if self.takes_datagrams:
+                text = UDP.sub(lambda found: found[1] and f"ipv{found[1]}@", text)
+        return parse_address(text, at)
 
     def _settings(self, line: Line, tail: tuple[str, ...], begin: int = 3) -> tuple[ServerSettings, int]:
         found = self._tails.get(tail)
@@ -247,8 +259,8 @@ class ServerReader:
     def _keyword(self, line: Line, at: int, word: str, fields: Fields) -> int:
         words = line.words
         known = SERVER_WORDS.get(word)
-        if known is None and word.startswith("set-proxy-v2-tlv-fmt("):
-            known = (1, None)
+        if known is None and word.startswith(TLV):
+            known = (1, NEW)
         if known is None:
             meant = nearest(word, SERVER_WORDS)
             raise Wrong(
@@ -281,7 +293,9 @@ class ServerReader:
 
     def _may_be_missing(self, words: Sequence[str], word: str) -> bool:
         """Whether HAProxy reads the end of the line as the value of a word, or does not look at it."""
-        return word in OPTIONAL or (words[0] == "default-server" and word in ("id", "resolvers"))
+        return (
+            word in OPTIONAL or word.startswith(TLV) or (words[0] == "default-server" and word in ("id", "resolvers"))
+        )
 
     def _known_value(self, line: Line, at: int, word: str, value: str, fields: Fields) -> bool:
         """Reads the value of a keyword that checks need; false for the others."""

@@ -14,6 +14,7 @@ from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.keywords import SECTIONS, STRICT_LINES, is_strict
 from risefall.config.haproxy.lexer import SPECIAL, WORDS_MAX, Lexer, split
 from risefall.config.haproxy.model import Line, Section
+from risefall.config.haproxy.variables import expand
 from risefall.config.text import Diagnostics, Source, Wrong, nearest
 
 SAYING = (".alert", ".warning", ".notice", ".diag")
@@ -161,6 +162,10 @@ class TreeReader:
             section = self._sections[-1]
             if section.kind == "global" and word.endswith("env"):
                 self._environment(line)
+            if "$" in raw:
+                line, told = expand(line, self.env)
+                for wrong in told:
+                    self._note(wrong, number, raw)
             section.lines.append(line)
 
     def _open(self, line: Line) -> None:
