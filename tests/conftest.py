@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -22,6 +23,9 @@ settings.register_profile(
 )  # how long an example takes is the machine's matter
 settings.load_profile("unhurried")
 os.environ["RISEFALL_STATE_DIR"] = "none"  # a run that a test starts keeps nothing, unless the test says where
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background jobs ignore it, what they start inherits that, and no Ctrl-C of a test would arrive.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 NO_SKIP = bool(os.environ.get("RISEFALL_NO_SKIP"))
 
 
