@@ -523,7 +523,7 @@ def host_only(text: str, at: int) -> Address:
     if found:
         return Address(found[0], found[1])
     address = parse_address(text, at)
-    if address.port or ":" in text:
+    if address.port or ":" in text or address.family in (Family.UNIX, Family.ABNS):
         raise Wrong(
             f"parsing agent-addr failed. Check if '{text}' is correct address",
             at,
