@@ -162,3 +162,38 @@ def test_small_times_without_unit_are_told_by_newer_versions() -> None:
 def test_servers_that_say_the_same_share_their_settings() -> None:
     first, second = servers("server a 1.1.1.1:1 check inter 3s\nserver b 1.1.1.2:1 check inter 3s")
     assert first.config.settings is second.config.settings
+
+
+@pytest.mark.parametrize(
+    ("tail", "port", "agent_port"),
+    [
+        ("check port 70000", 4464, 0), ("check port -1", 65535, 0), ("check port 65536", 80, 0), ("check port 8080x", 8080, 0),
+        ("check agent-check port 70000", 4464, 4464), ("check agent-check agent-port 99999999999", 80, 59391),
+    ],
+)  # fmt: skip
+def test_sixteen_bits_of_a_port_count(tail: str, port: int, agent_port: int) -> None:
+    """As `show servers state` of 2.6.12 shows them."""
+    found = one(tail, "2.6")
+    assert (found.check_port, found.agent_port) == (port, agent_port)
+
+
+@pytest.mark.parametrize(
+    ("tail", "weight"),
+    [("weight", 0), ("weight 3x", 3), ("weight 4294967298", 2), ("weight 50%", 50), ("weight +7", 7)],
+)
+def test_numbers_are_read_as_by_atol(tail: str, weight: int) -> None:
+    assert one(tail).weight == weight
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [("2x", ["z1", "z2"]), ("2-3-9", ["z2", "z3"]), ("x-1", ["z0", "z1"]), ("+1", ["z1"]), ("1- 2", ["z1", "z2"])],
+)
+def test_counts_of_templates_are_lenient(count: str, names: list[str]) -> None:
+    assert [s.config.name for s in servers(f'server-template z "{count}" 10.0.0.7:80')] == names
+
+
+def test_a_source_may_be_a_name() -> None:
+    found = one("check source here.example:0")
+    assert found.source is not None
+    assert (found.source.addr.family, found.source.addr.host) == (Family.NAME, "here.example")
