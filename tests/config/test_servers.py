@@ -197,3 +197,12 @@ def test_a_source_may_be_a_name() -> None:
     found = one("check source here.example:0")
     assert found.source is not None
     assert (found.source.addr.family, found.source.addr.host) == (Family.NAME, "here.example")
+
+
+@pytest.mark.parametrize("address", ["udp@10.0.0.7:514", "quic4@10.0.0.7:443", "rhttp@"])
+def test_addresses_that_no_check_reaches(address: str) -> None:
+    """Servers of HAProxy 3; 2.6 has none of them."""
+    (found,) = servers(f"server s1 {address} check")
+    assert (found.config.address, found.check_port) == (Address(Family.ELSEWHERE, address), 0)
+    with pytest.raises(ConfigError):
+        servers(f"server s1 {address} check", "2.6")

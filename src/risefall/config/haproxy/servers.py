@@ -37,6 +37,7 @@ MUXES_NEWER = ("spop", "quic")
 PROXY_OPTIONS = (
     "ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key", "authority", "crc32c", "unique-id",
 )  # fmt: skip
+ELSEWHERE = frozenset(("udp", "udp4", "udp6", "quic4", "quic6", "uxdg", "rhttp"))
 PORT_MASK = 0xFFFF
 """HAProxy keeps 16 bits of a check's port, whatever the number was."""
 
@@ -169,7 +170,7 @@ class ServerReader:
             check_filled_in(words)
             check_name(name, 1)
         try:
-            address = parse_address(words[2], 2)
+            address = self._address(words[2], 2)
         except Wrong:
             check_filled_in(words)
             raise
@@ -196,7 +197,14 @@ class ServerReader:
                 help="write 8, or 1-8",
             )
         settings, forced = self._settings(line, words[4:], 4)
-        return Template(words[1], low, high), parse_address(words[3], 3), settings, forced
+        return Template(words[1], low, high), self._address(words[3], 3), settings, forced
+
+    def _address(self, text: str, at: int) -> Address:
+        """A server's own address. HAProxy 3 has servers that no check of ours can reach. Raises Wrong."""
+        prefix, sign, _ = text.partition("@")
+        if sign and prefix in ELSEWHERE and self._dialect.healthcheck_sections:
+            return Address(Family.ELSEWHERE, text)
+        return parse_address(text, at)
 
     def _settings(self, line: Line, tail: tuple[str, ...], begin: int = 3) -> tuple[ServerSettings, int]:
         found = self._tails.get(tail)
