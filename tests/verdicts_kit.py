@@ -14,6 +14,7 @@ server s 10.0.0.1:80,81 check
 server s * check
 server s 0.0.0.0 check
 server s localhost check
+server s -a_b-.c.:80 check init-addr none
 server s :80 check port 0
 server s 127.0.0.1:-5 check port 80
 server s /run/x check
@@ -111,6 +112,8 @@ mode http ;; server s 127.0.0.1:80 proto none
 server s 127.0.0.1:80 check check-proto h2
 option httpchk ;; server s 127.0.0.1:80 check check-proto none
 server s 127.0.0.1:80 agent-check
+server s 127.0.0.1:80 agent-check agent-port 5 agent-addr /x
+server s a..b:80 init-addr none
 server s 127.0.0.1:80 check track s
 server s 127.0.0.1:80 usesrc clientip
 server s 127.0.0.1:80 id 1 ;; server t 127.0.0.1:80 id 1

@@ -86,3 +86,25 @@ def test_the_tree_keeps_every_word() -> None:
     assert [line.words for line in section.lines] == [("bind", "*:80", "ssl"), ("acl", "a", "path_beg", "/x y")]
     assert section.lines[1].raw == '  acl a path_beg "/x y"'
     assert (section.lines[1].file, section.lines[1].line) == ("t.cfg", 3)
+
+
+@pytest.mark.parametrize("line", ["stats socket /run/x", "stats timeout 5s", "stats maxconn 9"])
+def test_any_line_of_the_runtime_socket_takes_the_first_id(line: str) -> None:
+    """HAProxy makes the frontend of its socket when it reads the first of them."""
+    assert proxies(f"global\n {line}\nbackend b\n")["b"].id == 2
+
+
+@pytest.mark.parametrize(
+    ("defaults", "lines", "rules"),
+    [
+        ("option tcp-check\n tcp-check connect port 5", "", 1),
+        ("option tcp-check\n tcp-check connect port 5", " option tcp-check\n", 1),
+        ("option tcp-check\n tcp-check connect port 5", " option smtpchk\n option tcp-check\n", 0),
+        ("tcp-check connect port 5", " option tcp-check\n", 0),
+        ("option tcp-check\n tcp-check connect port 5", " tcp-check send x\n", 1),
+    ],
+)
+def test_which_tcp_checks_of_defaults_hold(defaults: str, lines: str, rules: int) -> None:
+    """In 2.6, as its verdict on a server without a port shows."""
+    found = proxies(f"defaults\n {defaults}\nbackend b\n{lines}", "2.6")["b"].checks
+    assert len(found.rules) == rules

@@ -168,7 +168,6 @@ NEWER = [
     ("mode log\n  server s udp@10.0.0.7:514 check", Address(Family.IPV4, "10.0.0.7", 514)),
     ("mode log\n  server s udp6@[::1]:514", Address(Family.IPV6, "::1", 514)),
     ("mode log\n  server-template s 1 udp4@10.0.0.7:514", Address(Family.IPV4, "10.0.0.7", 514)),
-    ("mode http\n  server s rhttp@ check", Address(Family.FD, "@rhttp")),
     (
         "server s 10.0.0.7:80 send-proxy-v2 set-proxy-v2-tlv-fmt(0xE1) %[str(a)] set-proxy-v2-tlv-fmt(0xE2)",
         Address(Family.IPV4, "10.0.0.7", 80),
@@ -178,7 +177,7 @@ NEWER = [
 
 @pytest.mark.parametrize(("lines", "address"), NEWER)
 def test_servers_of_today(lines: str, address: Address) -> None:
-    """Loggers are checked where they would be without `udp@`, and who comes to us by himself is not (run on 3.0.11)."""
+    """Loggers are checked where they would be without `udp@` (run on 3.0.11)."""
     text = f"backend b\n  {lines}\n"
     assert read([Source("a.cfg", text)], dialect="3").proxies[0].servers[0].address == address
     with pytest.raises(ConfigError):
@@ -188,3 +187,47 @@ def test_servers_of_today(lines: str, address: Address) -> None:
 def test_datagrams_are_for_logs() -> None:
     with pytest.raises(ConfigError, match="dgram-type address not acceptable"):
         read([Source("a.cfg", "backend b\n  mode tcp\n  server s udp@10.0.0.7:514\n")], dialect="3")
+
+
+@pytest.mark.parametrize(
+    ("tail", "port", "agent_port"),
+    [
+        ("check port 70000", 4464, 0), ("check port -1", 65535, 0), ("check port 65536", 80, 0), ("check port 8080x", 8080, 0),
+        ("check agent-check port 70000", 4464, 4464), ("check agent-check agent-port 99999999999", 80, 59391),
+    ],
+)  # fmt: skip
+def test_sixteen_bits_of_a_port_count(tail: str, port: int, agent_port: int) -> None:
+    """As `show servers state` of 2.6.12 shows them."""
+    found = one(tail, "2.6")
+    assert (found.check_port, found.agent_port) == (port, agent_port)
+
+
+@pytest.mark.parametrize(
+    ("tail", "weight"),
+    [("weight", 0), ("weight 3x", 3), ("weight 4294967298", 2), ("weight 50%", 50), ("weight +7", 7)],
+)
+def test_numbers_are_read_as_by_atol(tail: str, weight: int) -> None:
+    assert one(tail).weight == weight
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [("2x", ["z1", "z2"]), ("2-3-9", ["z2", "z3"]), ("x-1", ["z0", "z1"]), ("+1", ["z1"]), ("1- 2", ["z1", "z2"])],
+)
+def test_counts_of_templates_are_lenient(count: str, names: list[str]) -> None:
+    assert [s.config.name for s in servers(f'server-template z "{count}" 10.0.0.7:80')] == names
+
+
+def test_a_source_may_be_a_name() -> None:
+    found = one("check source here.example:0")
+    assert found.source is not None
+    assert (found.source.addr.family, found.source.addr.host) == (Family.NAME, "here.example")
+
+
+@pytest.mark.parametrize("address", ["quic4@10.0.0.7:443", "rhttp@"])
+def test_addresses_that_no_check_reaches(address: str) -> None:
+    """Servers of HAProxy 3; 2.6 has none of them."""
+    (found,) = servers(f"server s1 {address} check")
+    assert (found.config.address, found.check_port) == (Address(Family.ELSEWHERE, address), 0)
+    with pytest.raises(ConfigError):
+        servers(f"server s1 {address} check", "2.6")

@@ -196,12 +196,12 @@ def test_a_line_is_an_object_also_where_no_line_is_printed(ends: Ends) -> None:
 
 
 def test_names_that_are_no_utf8_are_objects_too(ends: Ends, tmp_path: Path) -> None:
-    """A configuration may hold any byte in the name of a proxy; an object line must be JSON all the same."""
-    text = "backend caf\udce9\n  server s1 127.0.0.1:80 check\n"
+    """Beside a template's mark any byte may stand in the name of a proxy; an object line must be JSON all the same."""
+    text = "backend caf\udce9{{x}}\n  server s1 127.0.0.1:80 check\n"
     report, fleet = ends.report(text, as_json=True), fleet_of(text)
     report.states(fleet, [0])
     report.check(fleet, 0, HEALTH, event(Status.L4OK, Verdict.PASSED))
-    report.line(0, NOTICE, "Server caf\udce9/s1 is UP.")
+    report.line(0, NOTICE, "Server caf\udce9{{x}}/s1 is UP.")
     report.close()
     assert len(ends.objects()) == 3
 

@@ -50,8 +50,9 @@ def row_of(target: Target, kind: str, result: CheckResult | None, why_not: str) 
         return Row(*names, "not checked", None, None, None, why_not)
     if result is None:
         return Row(
-            *names, "not checked", None, None, None, "it did not end in time: too many checks for the slots there are"
-        )
+            *names, "not checked", None, None, None,
+            "it did not end in time: too many checks for the slots there are, or this machine lacks the address of 'source', a port or a descriptor",
+        )  # fmt: skip
     text = result.text.decode("utf-8", "replace")
     outcome = {Verdict.PASSED: "passed", Verdict.CONDPASS: "passed", Verdict.FAILED: "failed"}.get(
         result.verdict, "neutral"

@@ -58,7 +58,7 @@ class PlanRow(msgspec.Struct, frozen=True, gc=False):
     """Why the check's rules cannot be run; there only where they cannot."""
 
 
-PLAIN = frozenset((Family.IPV4, Family.IPV6, Family.UNIX))
+PLAIN = frozenset((Family.IPV4, Family.IPV6, Family.UNIX, Family.ELSEWHERE))
 
 
 def text_of(address: Address | None, found: Found) -> str | None:

@@ -86,9 +86,9 @@ def endpoint(address: Address, port: int, found: Found) -> Endpoint | Unresolved
         case Family.NAME:
             known = found.get(key_of(address), Unresolved("not looked up"))
             return known if isinstance(known, Unresolved) else msgspec.structs.replace(known, port=port)
+        case Family.ELSEWHERE:
+            return Unresolved(f"a check cannot be made to '{address.host}'")
         case _:
-            if address.host == "@rhttp":
-                return Unresolved("a server at rhttp@ connects to us by itself")
             return Unresolved(f"a server cannot be reached at '{address.family.name.lower()}@{address.host}'")
 
 

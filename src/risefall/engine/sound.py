@@ -13,6 +13,7 @@ from risefall.config.haproxy.model import (
     ConnectRule,
     Expect,
     ExpectRule,
+    Family,
     HttpSendRule,
     Match,
     Rule,
@@ -51,6 +52,10 @@ def reasons(loaded: Loaded) -> list[str]:
         rules = server.rules
         if id(rules) not in doubtful:
             doubtful[id(rules)] = any(may_fail(rule) for rule in rules.rules)
+        to = server.check_addr
+        if to is not None and to.family is Family.ELSEWHERE:
+            out.append(f"a check cannot be made to '{to.host}'")
+            continue
         if not (server.check and doubtful[id(rules)]):
             out.append("")
             continue

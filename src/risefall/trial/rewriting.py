@@ -15,7 +15,8 @@ import msgspec
 from risefall.config.haproxy.keywords import CHECK_OPTIONS, SERVER_WORDS
 from risefall.config.haproxy.model import ConnectRule, Line, Section
 from risefall.config.haproxy.plan import Loaded, PlannedServer
-from risefall.config.haproxy.servers import TLS, read_source
+from risefall.config.haproxy.server_values import read_source
+from risefall.config.haproxy.servers import TLS
 from risefall.engine.play import Act, When
 from risefall.errors import StartError
 from risefall.trial.sound import AGENT_UP, NotPlayed, acts_for

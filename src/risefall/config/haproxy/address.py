@@ -16,7 +16,7 @@ from risefall.config.text import Wrong, nearest
 PORT_MAX = 65535
 UNIX_PATH_BYTES_MAX = 97
 ANY = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
-NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+NAME = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+\.?")
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 PLAIN_IPV4 = re.compile(rf"({OCTET}(?:\.{OCTET}){{3}}):(\d{{1,5}})", re.ASCII)
 NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9}")
@@ -169,7 +169,7 @@ def _inet(text: str, whole: str, family: Family | None, at: int | None) -> Addre
                 help="the prefix and the address do not fit together",
             )
         return Address(found[0], found[1], port, mapped)
-    if not NAME.fullmatch(host) and not host.isidentifier():
+    if not NAME.fullmatch(host):
         raise Wrong(
             f"invalid address '{host}' in '{whole}'",
             at,

@@ -52,13 +52,16 @@ class Section(msgspec.Struct, frozen=True):
 
 
 class Family(IntEnum):
-    """How an address is reached. NAME still has to be resolved (by `engine.names`)."""
+    """How an address is reached. NAME still has to be resolved (by `engine.names`); nothing here reaches ELSEWHERE (`quic4@`, `rhttp@`,
+    `uxdg@`), whose host is the whole text.
+    """
 
     IPV4 = 4
     IPV6 = 6
     UNIX = 1
     ABNS = 2
     FD = 3
+    ELSEWHERE = 5
     NAME = 0
 
 

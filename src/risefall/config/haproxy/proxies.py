@@ -15,7 +15,8 @@ from risefall.config.haproxy.logs import read_log
 from risefall.config.haproxy.model import Address, Line, LogTarget, Place, Proxy, Section, ServerSettings, Source
 from risefall.config.haproxy.rule_lines import no_more
 from risefall.config.haproxy.rules import RuleDraft
-from risefall.config.haproxy.servers import ServerReader, has_placeholder, number_servers, read_source
+from risefall.config.haproxy.server_values import read_source
+from risefall.config.haproxy.servers import ServerReader, has_placeholder, number_servers
 from risefall.config.haproxy.units import atoi, parse_time
 from risefall.config.text import Diagnostics, Wrong, nearest
 
