@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from checkers_lab import GLOBAL, OR, Outcome, Play, Speak, build_shim, mail, one_of, play, says, tls
+from checkers_lab import GLOBAL, OR, Answer, Outcome, Play, Speak, build_shim, mail, one_of, play, says, tls
 from stalls import ATTEMPTS, LATE_US, Stalls, tell
 from vrrp_lab import missing
 
@@ -435,6 +435,91 @@ def suspended() -> Play:
     return Play(text, ("Suspending",), ((8001, one_of(OK, BAD)),), (CALLED,), steps)
 
 
+def answered(*codes: int) -> Answer:
+    """A name server with these result codes in turn, the last one for ever; -1 says nothing, -2 what is no answer to the question."""
+
+    def answer(data: bytes, number: int) -> list[bytes]:
+        code = codes[min(number, len(codes)) - 1]
+        other = bytes([data[0] ^ 1]) + data[1:]
+        if code == -2:
+            return [b"xx", data, other[:2] + b"\x80\0" + data[4:]]
+        good = data[:2] + bytes([data[2] | 0x80, max(code, 0)]) + data[4:]
+        return [] if code == -1 else [b"xx", other, good]
+
+    return answer
+
+
+def said(*replies: bytes | None) -> Answer:
+    """A UDP server with these replies in turn, the last one for ever; None says nothing."""
+
+    def answer(data: bytes, number: int) -> list[bytes]:
+        reply = replies[min(number, len(replies)) - 1]
+        return [] if reply is None else [reply]
+
+    return answer
+
+
+def datagrams() -> Play:
+    """DNS_CHECK and UDP_CHECK in all that can become of them, at servers that answer, are silent, err, or are not there."""
+    dns, udp = "DNS_CHECK", "UDP_CHECK"
+    fast = ("connect_timeout 0.3", "retry 1")
+    servers: list[tuple[int, Answer]] = [
+        (3001, answered(0)),
+        (3002, answered(3, 3, 0)),
+        (3003, answered(-1)),
+        (3004, answered(-2)),
+        (3005, answered(0, 2, -1, 0)),
+        (3101, said(None)),
+        (3102, said(b"hello")),
+        (3103, said(b"hello", b"", b"hello", b"bye", b"bye", b"hello")),
+        (3104, said(b"hello", None, None, b"hello")),
+        (3105, said(b"hello")),
+        (3106, said(b"hello")),
+        (3107, said(b"he", b"hellooo")),
+    ]
+    checks = {
+        3001: check(dns, *fast, "name example.com", "type AAAA"),
+        3002: check(dns, *fast),
+        3003: check(dns, *fast),
+        3004: check(dns, *fast),
+        3005: check(dns, *fast, "name example.org."),
+        3006: check(dns, *fast),
+        3101: check(udp, *fast),
+        3102: check(udp, *fast, "payload ab c de"),
+        3103: check(udp, *fast, "require_reply 68xx6C 6c6f"),
+        3104: check(udp, *fast, "require_reply"),
+        3105: check(udp, *fast, "require_reply 68", "min_reply_length 9"),
+        3106: check(udp, *fast, "require_reply", "max_reply_length 2"),
+        3107: check(udp, *fast, "require_reply 68656c6c6f", "max_reply_length 5"),
+        3108: check(udp, *fast),
+        3109: check(udp, *fast, "require_reply"),
+    }
+    alphas = (3002, 3105)
+    pools = [
+        pool(number, server(port, one), extra=("alpha",) if port in alphas else ()).replace(
+            "protocol TCP", "protocol UDP"
+        )
+        for number, (port, one) in enumerate(checks.items(), 1)
+    ]
+    until = (
+        "Adding service [127.0.0.1]:udp:3002",
+        "Removing service [127.0.0.1]:udp:3003",
+        "Removing service [127.0.0.1]:udp:3004",
+        "Adding service [127.0.0.1]:udp:3005",
+        "Removing service [127.0.0.1]:udp:3006",
+        "UDP connection to [127.0.0.1]:udp:3101 success",
+        "UDP connection to [127.0.0.1]:udp:3102 success",
+        "Adding service [127.0.0.1]:udp:3103",
+        "Adding service [127.0.0.1]:udp:3104",
+        "Removing service [127.0.0.1]:udp:3107",
+        "Removing service [127.0.0.1]:udp:3108",
+        "Removing service [127.0.0.1]:udp:3109",
+    )
+    mails = "smtp_server 127.0.0.1 2500\nnotification_email {\na@example.com\n}"
+    more = f"checker_log_all_failures\n{mails}"
+    return Play(config(*pools, more=more), until, (), (CALLED,), mail_port=2500, datagrams=tuple(servers))
+
+
 PLAYS: dict[str, Callable[[Path], Play]] = {
     "paces": lambda _: paces(),
     "replies": lambda _: replies(),
@@ -444,6 +529,7 @@ PLAYS: dict[str, Callable[[Path], Play]] = {
     "quorums": lambda _: quorums(),
     "alerts": lambda _: alerts(),
     "suspended": lambda _: suspended(),
+    "datagrams": lambda _: datagrams(),
 }
 
 
