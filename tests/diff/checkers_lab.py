@@ -34,7 +34,7 @@ QUIET = re.compile(
     r"|^SMTP alert|^Remote SMTP server .* connected|^Warning - quorum|: hysteresis \d+ >= quorum|Stopping|Stopped|CPU usage|Registering|Netlink reflector|^Printing"
 )
 """What is keepalived's own matter."""
-POOL = re.compile(r"\[10\.0\.0\.\d+\]:\w+:\d+")
+POOL = re.compile(r"\[(?:10\.0\.0\.|2001:db8::)\d+\]:\w+:\d+")
 PORT = re.compile(r"\][:\w]*:(\d+)")
 OR = " OR "
 GLOBAL = "global_defs {{\n router_id t\n script_user root\n lvs_notify_fifo {own}/fifo\n {more}\n}}\n"
@@ -94,7 +94,8 @@ def tls(context: ssl.SSLContext, speak: Speak) -> Speak:
 
 class Play(msgspec.Struct, frozen=True):
     """config: with {own}. servers: by port. programs: shell scripts, by name. steps: once both have logged all of the texts, the
-    value is written into the file; into `ip`: is what `ip` is told in the namespace. until: what both must have logged before they are ended. mail_port: where mails go. datagrams: UDP servers, by port."""
+    value is written into the file; into `ip`: is what `ip` is told in the namespace. until: what both must have logged before they are ended. mail_port: where mails go. datagrams: UDP servers, by port. six: servers listen
+    at ::1 and not at 127.0.0.1; where mails go is always the latter."""
 
     config: str
     until: tuple[str, ...]
@@ -103,6 +104,7 @@ class Play(msgspec.Struct, frozen=True):
     steps: tuple[tuple[tuple[str, ...], str, str], ...] = ()
     mail_port: int = 0
     datagrams: tuple[tuple[int, Answer], ...] = ()
+    six: bool = False
 
 
 class Outcome(msgspec.Struct):
@@ -182,15 +184,18 @@ class Side:
         if libc.setns(space, 0):
             return
         os.close(space)
+        address = "::1" if self.play.six else "127.0.0.1"
+        family = socket.AF_INET6 if self.play.six else socket.AF_INET
         for port, _ in self._servers:
-            listener = socket.socket()
+            mails = port == self.play.mail_port
+            listener = socket.socket(socket.AF_INET if mails else family)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
+            listener.bind(("127.0.0.1" if mails else address, port))
             listener.listen(16)
             self._sockets.append(listener)
         for port, _ in self.play.datagrams:
-            heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            heard.bind(("127.0.0.1", port))
+            heard = socket.socket(family, socket.SOCK_DGRAM)
+            heard.bind((address, port))
             self._heard.append(heard)
 
     def _keep(self, connection: socket.socket, number: int) -> None:
@@ -325,7 +330,7 @@ def wait_for(sides: Sequence[Side], text: str, step: str) -> None:
 
 
 def by_object(lines: Sequence[str]) -> dict[str, list[str]]:
-    """Lines by the virtual server, all of them 10.0.0.x, that they name, or whose server's port they name."""
+    """Lines by the virtual server, all of them 10.0.0.x or 2001:db8::x, that they name, or whose server's port they name."""
     owner: dict[str, str] = {}
     found: dict[str, list[str]] = {}
     for line in lines:
