@@ -42,6 +42,10 @@ TIMES: dict[str, tuple[Stage, list[Attempt], list[float]]] = {
         stage_of("HTTP_GET", URL, "fast_recovery"), [F, P, P], [0, 2, 2, 4, 6, 8],
     ),
     "SMTP retries from its first failure on": (stage_of("SMTP_CHECK"), [F], [0, 0.5, 1, 3, 3.5, 4, 6, 6.5, 7]),
+    "DNS does not retry while it is down": (stage_of("DNS_CHECK"), [F], [0, 2, 4, 6, 8]),
+    "DNS that is up retries": (stage_of("DNS_CHECK"), [P, F], [0, 2, 2.5, 3, 5, 7]),
+    "UDP does not retry while it is down": (stage_of("UDP_CHECK"), [F], [0, 2, 4, 6, 8]),
+    "UDP that is up retries": (stage_of("UDP_CHECK"), [P, F], [0, 2, 2.5, 3, 5, 7]),
     "what could not be made waits for the loop": (stage_of("TCP_CHECK"), [P, UNMADE, F], [0, 2, 4, 4.5, 5, 7, 7.5, 8]),
 }  # fmt: skip
 

@@ -47,10 +47,6 @@ POOL = """virtual_server 10.0.0.1 80 {{
  }}
  real_server 127.0.0.1 53 {{
   weight 0
-  DNS_CHECK {{
-  }}
-  UDP_CHECK {{
-  }}
   PING_CHECK {{
   }}
  }}
@@ -101,8 +97,6 @@ def test_the_plan(path: str, free_port: int) -> None:
         "[10.0.0.1]:tcp:80  rr NAT   3 of 4  sorry server [127.0.0.1]:tcp:8009, quorum_down calls",
         "HTTP_GET /alive",
         "2 after 3s",
-        "not checked: DNS is not asked",
-        "not checked: UDP is not sent",
         "not checked: ICMP is not sent",
     ):
         assert words in result.output
@@ -113,7 +107,7 @@ def test_the_plan_as_objects(path: str) -> None:
     (one,) = [json.loads(line) for line in result.output.splitlines()]
     assert (one["kind"], one["quorum"], one["name"]) == ("virtual_server", 3, "[10.0.0.1]:tcp:80")
     checkers = {checker["kind"]: checker for real in one["real_servers"] for checker in real["checkers"]}
-    assert checkers["DNS_CHECK"]["why_not"] == "DNS is not asked"
+    assert checkers["PING_CHECK"]["why_not"] == "ICMP is not sent"
     assert (checkers["HTTP_GET"]["retry"], checkers["HTTP_GET"]["why_not"]) == (2, "")
 
 
@@ -140,7 +134,7 @@ def test_one_round(path: str, web: int, free_port: int) -> None:
 def test_it_shows_a_table(path: str, web: int) -> None:
     code, out, _ = risefall("vrrp", "-f", path, "--once")
     assert code == 1
-    for words in ("[10.0.0.1]:tcp:80  UP", "passed (200)", "UP, not checked", "7 (of 1)", "DNS is not asked"):
+    for words in ("[10.0.0.1]:tcp:80  UP", "passed (200)", "UP, not checked", "7 (of 1)", "ICMP is not sent"):
         assert words in out
 
 

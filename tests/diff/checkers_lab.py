@@ -34,12 +34,14 @@ QUIET = re.compile(
     r"|^SMTP alert|^Remote SMTP server .* connected|^Warning - quorum|: hysteresis \d+ >= quorum|Stopping|Stopped|CPU usage|Registering|Netlink reflector|^Printing"
 )
 """What is keepalived's own matter."""
-POOL = re.compile(r"\[10\.0\.0\.\d+\]:\w+:\d+")
+POOL = re.compile(r"\[(?:10\.0\.0\.|2001:db8::)\d+\]:\w+:\d+")
 PORT = re.compile(r"\][:\w]*:(\d+)")
 OR = " OR "
 GLOBAL = "global_defs {{\n router_id t\n script_user root\n lvs_notify_fifo {own}/fifo\n {more}\n}}\n"
 
 Speak = Callable[[socket.socket, int], None]
+Answer = Callable[[bytes, int], list[bytes]]
+"""Of a UDP server: what it says to a datagram, which is its first, second ..."""
 
 
 def one_of(*speaks: Speak) -> Speak:
@@ -92,7 +94,8 @@ def tls(context: ssl.SSLContext, speak: Speak) -> Speak:
 
 class Play(msgspec.Struct, frozen=True):
     """config: with {own}. servers: by port. programs: shell scripts, by name. steps: once both have logged all of the texts, the
-    value is written into the file; into `ip`: is what `ip` is told in the namespace. until: what both must have logged before they are ended. mail_port: where mails go."""
+    value is written into the file; into `ip`: is what `ip` is told in the namespace. until: what both must have logged before they are ended. mail_port: where mails go. datagrams: UDP servers, by port. six: servers listen
+    at ::1 and not at 127.0.0.1; where mails go is always the latter."""
 
     config: str
     until: tuple[str, ...]
@@ -100,6 +103,8 @@ class Play(msgspec.Struct, frozen=True):
     programs: tuple[tuple[str, str], ...] = ()
     steps: tuple[tuple[tuple[str, ...], str, str], ...] = ()
     mail_port: int = 0
+    datagrams: tuple[tuple[int, Answer], ...] = ()
+    six: bool = False
 
 
 class Outcome(msgspec.Struct):
@@ -142,6 +147,7 @@ class Side:
         self.who, self.play, self.own, self.shim = who, play, folder / who, shim
         self.space = f"rfck{os.getpid()}{name}{who[0]}"
         self._sockets: list[socket.socket] = []
+        self._heard: list[socket.socket] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._fifo = -1
         self.fifo = b""
@@ -164,6 +170,8 @@ class Side:
         opener.join()
         if len(self._sockets) < len(self._servers):
             raise OSError("the servers of a play cannot listen")
+        for heard, (_, answer) in zip(self._heard, self.play.datagrams, strict=True):
+            threading.Thread(target=self._answer, args=(heard, answer), daemon=True).start()
         for listener, (_, speak) in zip(self._sockets, self._servers, strict=True):
             threading.Thread(target=self._serve, args=(listener, speak), daemon=True).start()
         self._start()
@@ -176,12 +184,19 @@ class Side:
         if libc.setns(space, 0):
             return
         os.close(space)
+        address = "::1" if self.play.six else "127.0.0.1"
+        family = socket.AF_INET6 if self.play.six else socket.AF_INET
         for port, _ in self._servers:
-            listener = socket.socket()
+            mails = port == self.play.mail_port
+            listener = socket.socket(socket.AF_INET if mails else family)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
+            listener.bind(("127.0.0.1" if mails else address, port))
             listener.listen(16)
             self._sockets.append(listener)
+        for port, _ in self.play.datagrams:
+            heard = socket.socket(family, socket.SOCK_DGRAM)
+            heard.bind((address, port))
+            self._heard.append(heard)
 
     def _keep(self, connection: socket.socket, number: int) -> None:
         """A mail server: keeps subject, addressees and body of each mail, in one line."""
@@ -204,6 +219,18 @@ class Side:
     def mails(self) -> dict[str, list[str]]:
         """By the virtual server; several at one moment may come in any order: sorted."""
         return {key: sorted(found) for key, found in by_object(self._mails).items()}
+
+    @staticmethod
+    def _answer(heard: socket.socket, answer: Answer) -> None:
+        number = 0
+        with suppress(OSError):
+            while True:
+                data, where = heard.recvfrom(4096)
+                if not data:
+                    return  # it was shut down
+                number += 1
+                for reply in answer(data, number):
+                    heard.sendto(reply, where)
 
     @staticmethod
     def _serve(listener: socket.socket, speak: Speak) -> None:
@@ -278,6 +305,10 @@ class Side:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
+        for heard in self._heard:
+            with suppress(OSError):
+                heard.shutdown(socket.SHUT_RDWR)
+            heard.close()
         if self._fifo >= 0:
             os.close(self._fifo)
         subprocess.run(["ip", "netns", "del", self.space], check=False, capture_output=True)
@@ -299,7 +330,7 @@ def wait_for(sides: Sequence[Side], text: str, step: str) -> None:
 
 
 def by_object(lines: Sequence[str]) -> dict[str, list[str]]:
-    """Lines by the virtual server, all of them 10.0.0.x, that they name, or whose server's port they name."""
+    """Lines by the virtual server, all of them 10.0.0.x or 2001:db8::x, that they name, or whose server's port they name."""
     owner: dict[str, str] = {}
     found: dict[str, list[str]] = {}
     for line in lines:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from checkers_lab import GLOBAL, OR, Outcome, Play, Speak, build_shim, mail, one_of, play, says, tls
+from checkers_lab import GLOBAL, OR, Answer, Outcome, Play, Speak, build_shim, mail, one_of, play, says, tls
 from stalls import ATTEMPTS, LATE_US, Stalls, tell
 from vrrp_lab import missing
 
@@ -435,6 +435,127 @@ def suspended() -> Play:
     return Play(text, ("Suspending",), ((8001, one_of(OK, BAD)),), (CALLED,), steps)
 
 
+def answered(*codes: int) -> Answer:
+    """A name server with these result codes in turn, the last one for ever; -1 says nothing, -2 what is no answer to the question."""
+
+    def answer(data: bytes, number: int) -> list[bytes]:
+        code = codes[min(number, len(codes)) - 1]
+        other = bytes([data[0] ^ 1]) + data[1:]
+        if code == -2:
+            return [b"xx", data, other[:2] + b"\x80\0" + data[4:]]
+        good = data[:2] + bytes([data[2] | 0x80, max(code, 0)]) + data[4:]
+        return [] if code == -1 else [b"xx", other, good]
+
+    return answer
+
+
+def said(*replies: bytes | None) -> Answer:
+    """A UDP server with these replies in turn, the last one for ever; None says nothing."""
+
+    def answer(data: bytes, number: int) -> list[bytes]:
+        reply = replies[min(number, len(replies)) - 1]
+        return [] if reply is None else [reply]
+
+    return answer
+
+
+def datagrams() -> Play:
+    """DNS_CHECK and UDP_CHECK in all that can become of them, at servers that answer, are silent, err, or are not there."""
+    dns, udp = "DNS_CHECK", "UDP_CHECK"
+    fast, patient = ("connect_timeout 0.3", "retry 1"), ("connect_timeout 3", "retry 1")
+    servers: list[tuple[int, Answer]] = [
+        (3001, answered(0)),
+        (3002, answered(3, 3, 0)),
+        (3003, answered(-1)),
+        (3004, answered(-2)),
+        (3005, answered(0, 2, 2, 0)),
+        (3101, said(None)),
+        (3102, said(b"hello")),
+        (3103, said(b"hello", b"", b"hello", b"bye", b"bye", b"hello")),
+        (3104, said(b"hello", None, None, b"hello")),
+        (3105, said(b"hello")),
+        (3106, said(b"hello")),
+        (3107, said(b"he", b"hellooo")),
+    ]
+    checks = {
+        3001: check(dns, *patient, "name example.com", "type AAAA"),
+        3002: check(dns, *patient),
+        3003: check(dns, *fast),
+        # What is no answer must come well before the deadline: 2.2.7 waits for ever for another one behind it.
+        3004: check(dns, "connect_timeout 2", "retry 1"),
+        3005: check(dns, *patient, "name example.org."),
+        3006: check(dns, *fast),
+        3101: check(udp, *fast),
+        3102: check(udp, *patient, "payload ab c de"),
+        3103: check(udp, *patient, "require_reply 68xx6C 6c6f"),
+        3104: check(udp, "connect_timeout 1", "retry 1", "require_reply"),
+        3105: check(udp, *patient, "require_reply 68", "min_reply_length 9"),
+        3106: check(udp, *patient, "require_reply", "max_reply_length 2"),
+        3107: check(udp, *patient, "require_reply 68656c6c6f", "max_reply_length 5"),
+        3108: check(udp, *fast),
+        3109: check(udp, *fast, "require_reply"),
+    }
+    alphas = (3002, 3105)
+    pools = [
+        pool(number, server(port, one), extra=("alpha",) if port in alphas else ()).replace(
+            "protocol TCP", "protocol UDP"
+        )
+        for number, (port, one) in enumerate(checks.items(), 1)
+    ]
+    until = (
+        "Adding service [127.0.0.1]:udp:3002",
+        "Removing service [127.0.0.1]:udp:3003",
+        "Removing service [127.0.0.1]:udp:3004",
+        "Adding service [127.0.0.1]:udp:3005",
+        "Removing service [127.0.0.1]:udp:3006",
+        "UDP connection to [127.0.0.1]:udp:3101 success",
+        "UDP connection to [127.0.0.1]:udp:3102 success",
+        "Adding service [127.0.0.1]:udp:3103",
+        "Adding service [127.0.0.1]:udp:3104",
+        "Removing service [127.0.0.1]:udp:3107",
+        "Removing service [127.0.0.1]:udp:3108",
+        "Removing service [127.0.0.1]:udp:3109",
+    )
+    mails = "smtp_server 127.0.0.1 2500\nnotification_email {\na@example.com\n}"
+    more = f"checker_log_all_failures\n{mails}"
+    return Play(config(*pools, more=more), until, (), (CALLED,), mail_port=2500, datagrams=tuple(servers))
+
+
+def six() -> Play:
+    """Virtual and real servers of IPv6: each kind passes, fails and comes back; the names, the Host header and the mails of both."""
+
+    def told(number: int, port: int, *checks: str, extra: tuple[str, ...] = ()) -> str:
+        one = pool(number, server(port, *checks), extra=extra)
+        return one.replace(f"10.0.0.{number}", f"2001:db8::{number}").replace("127.0.0.1", "::1")
+
+    down_up = one_of(OK, OK, BAD, BAD, BAD, OK)
+    checked = "[ -e {own}/m.seen ] && exit 0; : > {own}/m.seen; exit 1"
+    dns = told(6, 5006, check("DNS_CHECK", "connect_timeout 3", "retry 1")).replace("protocol TCP", "protocol UDP")
+    pools = (
+        told(1, 5001, http(url("/")), extra=("retry 1", "smtp_alert", "sorry_server ::1 5999")),
+        told(2, 5002, http(url("/x"), more=("bindto ::1",))),
+        told(3, 5003, check("TCP_CHECK", "retry 1")),
+        told(4, 5004, check("TCP_CHECK", "connect_ip ::1", "connect_port 5002")),
+        told(5, 5005, check("SMTP_CHECK", "retry 1")),
+        dns,
+        told(7, 5007, check("MISC_CHECK", 'misc_path "{own}/m.sh"', "misc_timeout 30")),
+    )
+    until = (
+        "Adding service [::1]:tcp:5001",
+        "Remote Web server [::1]:tcp:5002 succeed",
+        "Removing service [::1]:tcp:5003",
+        "TCP connection to [::1]:tcp:5004 success",
+        "Removing service [::1]:tcp:5005",
+        "Adding service [::1]:udp:5006",
+        "Adding service [::1]:tcp:5007",
+    )
+    more = "checker_log_all_failures\nsmtp_server 127.0.0.1 2500\nnotification_email {\na@example.com\n}"
+    servers = ((5001, down_up), (5002, OK), (5005, MAIL_BAD))
+    programs_ = (CALLED, ("m.sh", checked))
+    asked = ((5006, answered(0, 3, 3, 0)),)
+    return Play(config(*pools, more=more), until, servers, programs_, mail_port=2500, datagrams=asked, six=True)
+
+
 PLAYS: dict[str, Callable[[Path], Play]] = {
     "paces": lambda _: paces(),
     "replies": lambda _: replies(),
@@ -444,6 +565,8 @@ PLAYS: dict[str, Callable[[Path], Play]] = {
     "quorums": lambda _: quorums(),
     "alerts": lambda _: alerts(),
     "suspended": lambda _: suspended(),
+    "datagrams": lambda _: datagrams(),
+    "six": lambda _: six(),
 }
 
 

@@ -239,6 +239,53 @@ class Smtp(Paced):
         self._wait(now_us, config.delay_loop_ms)
 
 
+class Dns(Paced):
+    """DNS_CHECK. Of what passes it says nothing."""
+
+    def _count(self, attempt: Attempt, passed: bool, now_us: int) -> None:
+        config = self.config
+        if passed and (not self.up or not self.has_run):
+            self._turn(True, "=> DNS_CHECK: succeed on service <=")
+        elif not passed and self._open:
+            last = self.retries >= config.retry
+            if self._log_all or last:
+                tail = f" after {config.retry} retries" if self.has_run and last else ""
+                self._say(f"DNS_CHECK ({self.name}) {attempt.why}{tail}")
+            if not last:
+                self.retries += 1
+                self.has_run = True
+                self._wait(now_us, config.delay_before_retry_ms)
+                return
+            self._turn(False, "=> DNS_CHECK: failed on service <=")
+        self.retries = 0
+        self._wait(now_us, config.delay_loop_ms)
+
+
+class Udp(Paced):
+    """UDP_CHECK."""
+
+    def _count(self, attempt: Attempt, passed: bool, now_us: int) -> None:
+        config, delay_ms = self.config, self.config.delay_loop_ms
+        if not passed and self.up and self._log_all and attempt.why:
+            what = "connection" if attempt.why == "failed" else "check"
+            self._say(f"UDP {what} to {self.name} {attempt.why}.")
+        if passed:
+            self.retries = 0
+            if not self.up or not self.has_run:
+                self._say(f"UDP connection to {self.name} success.")
+                self._turn(True, "=> UDP CHECK succeed on service <=")
+        elif self._open and self.retries >= config.retry:
+            self.retries = 0
+            tail = f" after {config.retry} retries" if config.retry and self.has_run else ""
+            self._say(f"UDP_CHECK on service {self.name} failed{tail}.")
+            self._turn(False, "=> UDP CHECK failed on service <=")
+        elif self.up:
+            self.retries += 1
+            delay_ms = config.delay_before_retry_ms
+        self.has_run = True
+        self._wait(now_us, delay_ms)
+
+
 class Misc(Paced):
     """MISC_CHECK, which ends in a status and not in an attempt.
 
@@ -316,5 +363,7 @@ MACHINES: dict[str, type[Paced]] = {
     "HTTP_GET": Http,
     "SSL_GET": Http,
     "SMTP_CHECK": Smtp,
+    "DNS_CHECK": Dns,
+    "UDP_CHECK": Udp,
     "MISC_CHECK": Misc,
 }

@@ -11,8 +11,6 @@ from risefall.config.keepalived.model import Checker, Config, RealServer, SorryS
 from risefall.engine.pcre import Regex, RegexError
 
 NOT_SPOKEN = {
-    "DNS_CHECK": "DNS is not asked",
-    "UDP_CHECK": "UDP is not sent",
     "PING_CHECK": "ICMP is not sent",
     "BFD_CHECK": "BFD is not spoken",
     "FILE_CHECK": "track files are not read for real servers",
