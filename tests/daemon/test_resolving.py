@@ -47,6 +47,12 @@ def test_services_and_what_comes_along() -> None:
     assert found.additional == (("b.test", b"\x7f\0\0\1"),)
 
 
+def test_services_of_an_answer_that_is_cut() -> None:
+    """HAProxy uses what there is (run on 2.6.12); of addresses it does not."""
+    found = reply("a.test. 5 IN SRV 0 512 81 b.test.", kind="SRV", flags="TC")
+    assert (found.services, found.count) == ((Service("b.test", 81, 512),), "valid")
+
+
 @pytest.mark.parametrize(
     ("found", "outcome"),
     [

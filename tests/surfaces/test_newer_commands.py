@@ -38,6 +38,10 @@ POINTED_AT = b"Failed. This server cannot be removed at runtime due to other con
         (b"wait 2s srv-removable b1/nope\n", b"Failed. No such server.\n\n"),
         (b"wait 2s srv-removable b1/s2\n", NOT_DELETED),
         (b"disable server b1/s1;wait 2s srv-removable b1/s1\n", b"\n" + POINTED_AT),
+        (b"clear counters server nope/s1\n", b"No such backend.\n\n"),
+        (b"clear counters server b1/nope\n", b"No such server.\n\n"),
+        (b"clear counters server b1/s1 force\n", b"Server counters cleared.\n\n"),
+        (b"operator;clear counters server b1/s1\n", b"\nPermission denied\n\n"),
         (b"disable server b1/s2;wait 2s srv-removable b1/s2;del server b1/s2\n", b"\nDone.\n\nServer deleted.\n\n"),
     ],
 )
@@ -61,6 +65,15 @@ def test_26_knows_none_of_them() -> None:
         assert said.split()[0] not in answer.split(b":", 1)[1]
     assert b"srv-removable" not in talk(b"help\n", dialect="2.6")
     assert b"  echo <text> " in talk(b"help\n")
+
+
+def test_clearing_the_counters_of_one_server() -> None:
+    api = FakeApi("3")
+    for server in api.fleet.servers:
+        server.downs = 3
+    talk(b"clear counters server b1/s1\n", api=api)
+    cleared = [server.name for server in api.fleet.servers if not server.downs]
+    assert cleared == ["s1"]
 
 
 NOT_NAMED = b"Server must be in maintenance mode to be renamed (set server <b>/<s> state maint).\n\n"

@@ -264,8 +264,8 @@ def read_answer(reply: dns.message.Message, kind: Kind) -> Answer:
             return Answer(Outcome.NX, count="nx")
         case dns.rcode.REFUSED:
             return Answer(Outcome.REFUSED, count="refused")
-        case dns.rcode.NOERROR if not reply.flags & dns.flags.TC:
-            pass
+        case dns.rcode.NOERROR if kind is Kind.SRV or not reply.flags & dns.flags.TC:
+            pass  # HAProxy takes what a cut answer has of SRV records
         case code:
             return Answer(Outcome.OTHER, count="truncated" if code == dns.rcode.NOERROR else "other")
     if not reply.answer:

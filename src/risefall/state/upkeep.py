@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from risefall.state.aims import Told
 from risefall.state.commands import Refused, begin
 from risefall.state.fleet import Effects, Fleet
 from risefall.state.lines import LogLine
-from risefall.state.server import AGENT, HEALTH, Moved
+from risefall.state.server import AGENT, HEALTH, Moved, ServerState
 
 WARNING = 4
 NUMBER = re.compile(r"\s*([+-]?[0-9]+)(.*)", re.ASCII | re.DOTALL)
@@ -61,16 +62,20 @@ def set_ssl(fleet: Fleet, index: int, word: str, now_ms: int) -> Effects:
 def clear_counters(fleet: Fleet, record: Callable[[int, int], Fails | None]) -> None:
     """`clear counters all`: failed checks and times DOWN are counted anew; how long, is not forgotten."""
     for index, server in enumerate(fleet.servers):
-        if server.gone:
-            continue
-        server.downs = 0
-        if server.watch is not None:
-            server.watch.limit_reached = 0
-        for which, check in ((HEALTH, server.health), (AGENT, server.agent)):
-            if check is not None and (live := record(index, which)) is not None:
-                check.fails_before = live.fails
+        if not server.gone:
+            clear_server(server, partial(record, index))
     for proxy in fleet.proxies:
         proxy.downs = 0
+
+
+def clear_server(server: ServerState, record: Callable[[int], Fails | None]) -> None:
+    """The same of one server, which HAProxy 3.5 has as `clear counters server`. record: of its health check, or its agent."""
+    server.downs = 0
+    if server.watch is not None:
+        server.watch.limit_reached = 0
+    for which, check in ((HEALTH, server.health), (AGENT, server.agent)):
+        if check is not None and (live := record(which)) is not None:
+            check.fails_before = live.fails
 
 
 # --- frontends: they carry no traffic, and only show what they are told to be ----------------------

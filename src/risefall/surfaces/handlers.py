@@ -17,5 +17,5 @@ from risefall.surfaces.vrrp import VRRP
 COMMANDS: tuple[Command, ...] = (*CHANGES, *GROWING, *KEEPING, *LOOKS, *VRRP)
 """Every command but those about the session itself (`runtime.SESSION_COMMANDS`)."""
 
-COMMANDS_3: tuple[Command, ...] = (*COMMANDS, *NEWER)
-"""The same where HAProxy 3 is imitated."""
+COMMANDS_3: tuple[Command, ...] = (*NEWER, *COMMANDS)
+"""The same where HAProxy 3 is imitated; longer names come first."""

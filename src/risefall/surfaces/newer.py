@@ -1,4 +1,4 @@
-"""Commands that HAProxy 3 has and 2.6 has not: `echo` (since 3.1), `wait` (since 3.0).
+"""Commands that HAProxy 3 has and 2.6 has not: `echo` (since 3.1), `wait` (since 3.0), `clear counters server` (3.5).
 
 Nothing here has connections, so a server can be removed at once or not before an operator does something: waiting for it
 ends at once either way. Source: the runtime API of HAProxy 3.0 to 3.4; the answers are those that 3.4.3 was seen to give.
@@ -6,9 +6,12 @@ ends at once either way. Source: the runtime API of HAProxy 3.0 to 3.4; the answ
 
 from __future__ import annotations
 
+from functools import partial
+
 from risefall.config.haproxy.units import time_ms
 from risefall.state.commands import Refused
 from risefall.state.growth import refuse_removal
+from risefall.state.upkeep import clear_server
 from risefall.surfaces.calls import Api, Call, Level, Pause, Reply, command, find_server, refuse, says
 
 WAIT_USAGE = """\
@@ -55,12 +58,25 @@ def _removable(api: Api, name: str) -> Reply:
     return says("Done.")
 
 
+def _clear_server(api: Api, call: Call) -> Reply:
+    """`force` is for counters in shared memory, which there are none of."""
+    try:
+        index = find_server(api.fleet, call.word(0))
+    except Refused as error:
+        return refuse(error.text)
+    clear_server(api.fleet.servers[index], partial(api.record, index))
+    return says("Server counters cleared.")
+
+
 async def _sleep(seconds: float, pause: Pause) -> str:
     await pause(seconds)
     return "Done.\n"
 
 
 NEWER = (
+    command(
+        "clear counters server", "<bk>/<srv> [force]", "clear the counters of one server", _clear_server, Level.ADMIN
+    ),
     command("echo", "<text>", "print text to the output", _echo),
     command(
         "wait", "{-h|<delay>} [<cond>]", "wait, at most for so long, for a server to be removable", _wait, Level.ADMIN
