@@ -20,7 +20,10 @@ from cli_kit import risefall
 from risefall.cli.main import group
 
 CORPUS = sorted((Path(__file__).parents[2].parent / "shared" / "corpus" / "keepalived").glob("*.conf"))
-HEAD = "global_defs {{\n router_id t\n lvs_notify_fifo {folder}/fifo\n}}\n"
+HEAD = (
+    "global_defs {{\n router_id t\n lvs_notify_fifo {folder}/fifo\n}}\n"
+    "bfd_instance b {{\n neighbor_ip 127.0.0.9\n source_ip 127.0.0.8\n}}\n"
+)
 POOL = """virtual_server 10.0.0.1 80 {{
  delay_loop 6
  lb_algo rr
@@ -47,7 +50,8 @@ POOL = """virtual_server 10.0.0.1 80 {{
  }}
  real_server 127.0.0.1 53 {{
   weight 0
-  PING_CHECK {{
+  BFD_CHECK {{
+   name b
   }}
  }}
  real_server 127.0.0.2 {down} {{
@@ -97,17 +101,17 @@ def test_the_plan(path: str, free_port: int) -> None:
         "[10.0.0.1]:tcp:80  rr NAT   3 of 4  sorry server [127.0.0.1]:tcp:8009, quorum_down calls",
         "HTTP_GET /alive",
         "2 after 3s",
-        "not checked: ICMP is not sent",
+        "not checked: BFD is not spoken",
     ):
         assert words in result.output
 
 
 def test_the_plan_as_objects(path: str) -> None:
     result = CliRunner().invoke(group, ["vrrp", "--plan", "--json", "-f", path])
-    (one,) = [json.loads(line) for line in result.output.splitlines()]
+    _, one = [json.loads(line) for line in result.output.splitlines()]  # behind the bfd
     assert (one["kind"], one["quorum"], one["name"]) == ("virtual_server", 3, "[10.0.0.1]:tcp:80")
     checkers = {checker["kind"]: checker for real in one["real_servers"] for checker in real["checkers"]}
-    assert checkers["PING_CHECK"]["why_not"] == "ICMP is not sent"
+    assert checkers["BFD_CHECK"]["why_not"] == "BFD is not spoken"
     assert (checkers["HTTP_GET"]["retry"], checkers["HTTP_GET"]["why_not"]) == (2, "")
 
 
@@ -134,7 +138,7 @@ def test_one_round(path: str, web: int, free_port: int) -> None:
 def test_it_shows_a_table(path: str, web: int) -> None:
     code, out, _ = risefall("vrrp", "-f", path, "--once")
     assert code == 1
-    for words in ("[10.0.0.1]:tcp:80  UP", "passed (200)", "UP, not checked", "7 (of 1)", "ICMP is not sent"):
+    for words in ("[10.0.0.1]:tcp:80  UP", "passed (200)", "UP, not checked", "7 (of 1)", "BFD is not spoken"):
         assert words in out
 
 

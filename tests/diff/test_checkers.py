@@ -556,6 +556,26 @@ def six() -> Play:
     return Play(config(*pools, more=more), until, servers, programs_, mail_port=2500, datagrams=asked, six=True)
 
 
+def pings() -> Play:
+    """PING_CHECK at an address that is there, at one that comes and goes, and over IPv6."""
+    lines = ("connect_timeout 0.4", "retry 1")
+    away = pool(2, server(8502, check("PING_CHECK", *lines))).replace("127.0.0.1", "10.255.0.77")
+    over_six = pool(3, server(8503, check("PING_CHECK", *lines)), extra=("alpha",))
+    text = config(
+        pool(1, server(8501, check("PING_CHECK", *lines))),
+        away,
+        over_six.replace("10.0.0.3", "2001:db8::3").replace("127.0.0.1", "::1"),
+        more="checker_log_all_failures",
+    )
+    back = "Adding service [10.255.0.77]:tcp:8502"
+    steps = (
+        ((), "route add 10.255.0.0/24 dev lo", "ip"),
+        (("Removing service [10.255.0.77]:tcp:8502",), "addr add 10.255.0.77/32 dev lo", "ip"),
+        ((back, "ICMP connection to [::1]"), "addr del 10.255.0.77/32 dev lo", "ip"),
+    )
+    return Play(text, ("failed after 1 retries",), (), (CALLED,), steps)
+
+
 PLAYS: dict[str, Callable[[Path], Play]] = {
     "paces": lambda _: paces(),
     "replies": lambda _: replies(),
@@ -567,6 +587,7 @@ PLAYS: dict[str, Callable[[Path], Play]] = {
     "suspended": lambda _: suspended(),
     "datagrams": lambda _: datagrams(),
     "six": lambda _: six(),
+    "pings": lambda _: pings(),
 }
 
 

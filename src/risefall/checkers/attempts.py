@@ -12,6 +12,7 @@ from typing import assert_never
 
 import trio
 
+from risefall.checkers.ping import ping
 from risefall.checkers.plan import target
 from risefall.checkers.reply import Reply, SmtpLine, request, virtualhost
 from risefall.checkers.udp import ask, knock
@@ -55,6 +56,8 @@ class Attempts:
             return await ask(pool, server, checker)
         if checker.kind == "UDP_CHECK":
             return await knock(server, checker)
+        if checker.kind == "PING_CHECK":
+            return await ping(server, checker)
         wire = BoundWire(server, checker)
         try:
             if checker.kind == "TCP_CHECK":

@@ -264,26 +264,47 @@ class Dns(Paced):
 class Udp(Paced):
     """UDP_CHECK."""
 
+    SHORT, LONG = "UDP", "UDP_CHECK"
+
     def _count(self, attempt: Attempt, passed: bool, now_us: int) -> None:
         config, delay_ms = self.config, self.config.delay_loop_ms
         if not passed and self.up and self._log_all and attempt.why:
-            what = "connection" if attempt.why == "failed" else "check"
-            self._say(f"UDP {what} to {self.name} {attempt.why}.")
+            self._say(self._missed(attempt.why))
         if passed:
             self.retries = 0
             if not self.up or not self.has_run:
-                self._say(f"UDP connection to {self.name} success.")
-                self._turn(True, "=> UDP CHECK succeed on service <=")
+                self._say(f"{self.SHORT} connection to {self.name} success.")
+                self._turn(True, f"=> {self.SHORT} CHECK succeed on service <=")
         elif self._open and self.retries >= config.retry:
             self.retries = 0
-            tail = f" after {config.retry} retries" if config.retry and self.has_run else ""
-            self._say(f"UDP_CHECK on service {self.name} failed{tail}.")
-            self._turn(False, "=> UDP CHECK failed on service <=")
+            tail = f"{self._of()} failed after {config.retry} retries" if config.retry and self.has_run else " failed"
+            self._say(f"{self.LONG} on service {self.name}{tail}.")
+            self._turn(False, f"=> {self.SHORT} CHECK failed on service <=")
         elif self.up:
             self.retries += 1
             delay_ms = config.delay_before_retry_ms
         self.has_run = True
         self._wait(now_us, delay_ms)
+
+    def _missed(self, why: str) -> str:
+        return f"UDP {'connection' if why == 'failed' else 'check'} to {self.name} {why}."
+
+    def _of(self) -> str:
+        return ""
+
+
+class Ping(Udp):
+    """PING_CHECK, which counts alike."""
+
+    SHORT, LONG = "ICMP", "ICMP CHECK"
+
+    def _missed(self, why: str) -> str:
+        if why == "timeout":
+            return f"ICMP connection to address {self.name} timeout."
+        return f"ICMP connection to {self.name}{self._of()} failed."
+
+    def _of(self) -> str:
+        return f" of {self.pool.name}"
 
 
 class Misc(Paced):
@@ -365,5 +386,6 @@ MACHINES: dict[str, type[Paced]] = {
     "SMTP_CHECK": Smtp,
     "DNS_CHECK": Dns,
     "UDP_CHECK": Udp,
+    "PING_CHECK": Ping,
     "MISC_CHECK": Misc,
 }

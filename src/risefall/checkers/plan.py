@@ -11,7 +11,6 @@ from risefall.config.keepalived.model import Checker, Config, RealServer, SorryS
 from risefall.engine.pcre import Regex, RegexError
 
 NOT_SPOKEN = {
-    "PING_CHECK": "ICMP is not sent",
     "BFD_CHECK": "BFD is not spoken",
     "FILE_CHECK": "track files are not read for real servers",
 }

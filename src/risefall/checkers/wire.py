@@ -62,6 +62,16 @@ class Unmade(Exception):
         self.socket = socket
 
 
+def scope_of(checker: Checker, address: str) -> int:
+    """Of a link-local address: the interface that the checker is bound to."""
+    if not checker.bind_if or not address.lower().startswith("fe80:"):
+        return 0
+    try:
+        return socket.if_nametoindex(checker.bind_if)
+    except OSError:
+        return 0
+
+
 class BoundWire(OpenSocket):
     """A TCP connection of one checker, from where and to where it says. May be opened once."""
 
@@ -74,13 +84,7 @@ class BoundWire(OpenSocket):
         self._socket: trio.socket.SocketType | None = None
 
     def _scope(self) -> int:
-        """Of a link-local address: the interface that it is bound to."""
-        if not self._checker.bind_if or not self._address.lower().startswith("fe80:"):
-            return 0
-        try:
-            return socket.if_nametoindex(self._checker.bind_if)
-        except OSError:
-            return 0
+        return scope_of(self._checker, self._address)
 
     async def connect(self, want: Want) -> None:
         """Raises: NotConnected, Unmade."""

@@ -33,7 +33,7 @@ LISTS = {
 
 
 class TrackerView(msgspec.Struct, frozen=True):
-    """One tracker of one instance. state: `up`, `down`, `unknown`, or the number in a file.
+    """One tracker of one instance. state: `up`, `down`, `unknown`, or the number in a file; of a lasting fault `wrong`.
 
     points: what it gives now; fault: whether it is a reason for FAULT. if_failed: what would follow if it told the opposite
     of well: `FAULT`, `100 -> 80`, `nothing`.
@@ -238,7 +238,10 @@ class Node:
             nopreempt=config.nopreempt,
             preempt_delay_ms=config.preempt_delay_ms,
             group=config.group or "",
-            trackers=tuple(self._tracker(port, one) for one in self._all(port)),
+            trackers=(
+                *(self._tracker(port, one) for one in self._all(port)),
+                *map(_lasting, instance.settings.lasting),
+            ),
         )
 
     def _all(self, port: Port) -> list[Tracked]:
@@ -294,6 +297,21 @@ class Node:
                 f": {self.peer} takes over" if before and not after else ": still above" if after else ": below anyhow"
             )
         return text
+
+
+def _lasting(reason: str) -> TrackerView:
+    """A fault that stays until the next start, as if it were tracked."""
+    return TrackerView(
+        kind="its",
+        name=reason,
+        state="wrong",
+        weight=0,
+        reverse=False,
+        points=0,
+        fault=True,
+        pending=False,
+        if_failed="is FAULT",
+    )
 
 
 def _failing(tracked: Tracked) -> Reading:

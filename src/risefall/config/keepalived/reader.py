@@ -10,7 +10,7 @@ from itertools import chain
 
 from risefall.config.keepalived import globals as globals_
 from risefall.config.keepalived import servers as servers_
-from risefall.config.keepalived import trackers, vrrp
+from risefall.config.keepalived import statics, trackers, vrrp
 from risefall.config.keepalived.blocks import Draft, Table, Walk
 from risefall.config.keepalived.finish import Finish
 from risefall.config.keepalived.lexer import Lines
@@ -45,6 +45,7 @@ def read(
         **globals_.tables(defaults),
         **trackers.tables(known),
         **vrrp.tables(known, drafts),
+        **statics.tables(known, drafts),
         **servers_.tables(known, servers),
     }
     walk.run(table)
