@@ -55,7 +55,7 @@ from risefall.state.words import full_name
 from risefall.surfaces.calls import Level
 from risefall.surfaces.client import usual_socket_path
 from risefall.surfaces.info import Value
-from risefall.surfaces.resolvers import Tally
+from risefall.surfaces.resolvers import Tally, counters_of
 from risefall.surfaces.serve import INHERITED, inherited, serve
 
 if TYPE_CHECKING:
@@ -358,7 +358,9 @@ class Service:
                 wishes,
                 self.join,
                 self.report,
-                self._tallies.setdefault(settings.name, Tally(settings.name)),
+                self._tallies.setdefault(
+                    settings.name, Tally(settings.name, counters=counters_of(self.join.fleet.dialect))
+                ),
             )
             for settings, wishes in sections
         ]
