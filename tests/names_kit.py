@@ -18,18 +18,32 @@ Key = tuple[str, str]
 TTL = 5
 
 
+def ports(tcp: bool) -> tuple[socket.socket, socket.socket | None]:
+    """A UDP socket, and a listener at the same port where TCP is wanted."""
+    while True:
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind(("127.0.0.1", 0))
+        if not tcp:
+            return datagrams, None
+        try:
+            return datagrams, socket.create_server(datagrams.getsockname())
+        except OSError:  # somebody has this one
+            datagrams.close()
+
+
 class NameServer:
     """Answers over UDP from `zone`: (name, type) to records as text. A name that the zone does not have is NXDOMAIN.
 
     extra: additional records of a name, each (name, type, text). rcodes: what a name gets instead. silent: names that
-    get no answer at all. truncated: names whose answers say that they are cut.
+    get no answer at all. truncated: names whose answers say that they are cut; over TCP they are not. over_tcp: names asked so.
     """
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+    def __init__(self, *, tcp: bool = False) -> None:
+        """tcp: answers there too, at the same port."""
+        self._socket, self._listener = ports(tcp)
         self._socket.settimeout(0.1)
         self.port: int = self._socket.getsockname()[1]
+        self.over_tcp: list[str] = []
         self.zone: dict[Key, list[str]] = {}
         self.extra: dict[str, list[tuple[str, str, str]]] = {}
         self.rcodes: dict[str, str] = {}
@@ -37,18 +51,25 @@ class NameServer:
         self.truncated: set[str] = set()
         self.asked: Counter[Key] = Counter()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._threads = [threading.Thread(target=self._run)]
+        if self._listener is not None:
+            self._listener.settimeout(0.1)
+            self._threads.append(threading.Thread(target=self._run_tcp, args=(self._listener,)))
 
     def __enter__(self) -> NameServer:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._done.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._socket.close()
+        if self._listener is not None:
+            self._listener.close()
 
     def _run(self) -> None:
         while not self._done.is_set():
@@ -59,6 +80,23 @@ class NameServer:
             reply = self.answer(dns.message.from_wire(data))
             if reply is not None:
                 self._socket.sendto(reply.to_wire(), peer)
+
+    def _run_tcp(self, listener: socket.socket) -> None:
+        """One question a connection."""
+        while not self._done.is_set():
+            try:
+                client, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with client, client.makefile("rwb") as stream:
+                client.settimeout(10)
+                query = dns.message.from_wire(stream.read(int.from_bytes(stream.read(2))))
+                self.over_tcp.append(query.question[0].name.to_text(omit_final_dot=True))
+                reply = self.answer(query)
+                assert reply is not None
+                reply.flags &= ~dns.flags.TC
+                wire = reply.to_wire()
+                stream.write(len(wire).to_bytes(2) + wire)
 
     def answer(self, query: dns.message.Message) -> dns.message.Message | None:
         """The reply to a query; None for silence."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,10 +111,10 @@ class Names:
         self.said.append(text)
 
 
-def made(settings: Resolvers) -> tuple[Names, Resolver]:
+def made(settings: Resolvers, dialect: str = "2.6") -> tuple[Names, Resolver]:
     proxy = ProxyState("b", "backend", 2, "tcp", "roundrobin", 0, 1, False, False, False)
     server = ServerState("s", 0, 1, "127.0.0.1", 80, "a.test", Op.RUNNING, Admin(0), 1, 1, False, None, None, 0)
-    names = Names(Fleet([proxy], [server], DIALECTS["2.6"], 0))
+    names = Names(Fleet([proxy], [server], DIALECTS[dialect], 0))
     tally = names.tally
     return names, Resolver(settings, [Wish(0, "a.test", prefer=Kind.A)], names, names, tally)  # type: ignore[arg-type]
 
@@ -147,6 +148,31 @@ def test_it_asks_and_asks_again() -> None:
                 "b/s changed its IP from 127.0.0.1 to 127.0.0.7 by r/ns1.",
                 "b/s changed its IP from 127.0.0.7 to 127.0.0.8 by r/ns1.",
             ]
+
+    trio.run(run)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "datagram", "expected"), [("3", False, True), ("3", True, False), ("2.6", False, False)]
+)
+def test_a_cut_answer_is_asked_for_over_tcp(dialect: str, datagram: bool, expected: bool) -> None:
+    """By HAProxy 3.5, of name servers without `udp@`."""
+
+    async def run() -> None:
+        with Played(tcp=True) as played:
+            played.zone["a.test", "A"] = ["127.0.0.7"]
+            played.truncated = {"a.test"}
+            server = NameServer("ns1", Address(Family.IPV4, "127.0.0.1", played.port), datagram=datagram)
+            names, resolver = made(Resolvers("r", (server,), resolve_ms=50, retry_ms=500), dialect)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(resolver.run)
+                counts = names.tally.nameservers.setdefault("ns1", Counter())
+                await wait_for(lambda: counts["truncated"] > 1)
+                if expected:
+                    await wait_for(lambda: names.fleet.servers[0].address == "127.0.0.7" and counts["tcp_fallback"] > 1)
+                nursery.cancel_scope.cancel()
+            assert bool(played.over_tcp) is expected
+            assert names.fleet.servers[0].address == ("127.0.0.7" if expected else "127.0.0.1")
 
     trio.run(run)
 

@@ -9,7 +9,7 @@ import trio
 
 from risefall.daemon.present import Present
 from risefall.daemon.wishes import Sections
-from risefall.surfaces.resolvers import Tally
+from risefall.surfaces.resolvers import Tally, counters_of
 
 if TYPE_CHECKING:
     from risefall.daemon.resolving import Resolver
@@ -37,7 +37,9 @@ class Asking:
                 wishes,
                 present.join,
                 present.report,
-                present.tallies.setdefault(settings.name, Tally(settings.name)),
+                present.tallies.setdefault(
+                    settings.name, Tally(settings.name, counters=counters_of(present.fleet.dialect))
+                ),
             )
             for settings, wishes in sections
         ]

@@ -28,6 +28,7 @@ from risefall.engine.names import Found, Unresolved, key_of
 from risefall.engine.targets import Retell, Target, TargetBuilder
 from risefall.errors import StartError
 from risefall.state.server import AGENT, HEALTH
+from risefall.surfaces.resolvers import counters_of
 
 ProxyKey = tuple[str, str]
 """Kind and name of a proxy: a frontend and a backend may have the same name."""
@@ -52,7 +53,7 @@ class Draft:
         self.seed = Seed(config, self.targets, loaded.dialect, now_ms())
         self.grower = Grower(config, loaded.dialect, found, node=node, groups=self.groups, around=around)
         self.sections: Sections = sections_of(config.resolvers, self.targets)
-        self.tallies = tallies_of(config.resolvers)
+        self.tallies = tallies_of(config.resolvers, counters_of(loaded.dialect))
         self.follows = frozenset(wish.server for _, wishes in self.sections for wish in wishes if wish.name)
         self.node = config.global_.node or node
         self.description = config.global_.description

@@ -24,6 +24,7 @@ import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
+import msgspec
 import trio
 from dns.asyncbackend import get_backend
 
@@ -178,7 +179,7 @@ class Resolver:
         try:
             async with trio.open_nursery() as nursery:
                 for link in self._links:
-                    link.answered = partial(self._answered, nursery)
+                    link.answered = partial(self._heard, nursery)
                     nursery.start_soon(link.run)
                 await self._ask_what_is_due(nursery)
         finally:
@@ -216,10 +217,22 @@ class Resolver:
         self._ask(nursery, asks)
         self._news.set()
 
-    async def _ask_stream(self, nursery: trio.Nursery, ask: Ask, nameserver: NameServer) -> None:
+    def _heard(self, nursery: trio.Nursery, ask: Ask, answer: Answer, nameserver: NameServer) -> None:
+        """What came over UDP; where it is cut, and TCP may be tried, that decides."""
+        may = self._join.fleet.dialect.dns_over_tcp and not nameserver.datagram
+        if not (answer.cut and may and self.policy.waits_for(ask)):
+            self._answered(nursery, ask, answer, nameserver)
+            return
+        counts = self._counts(nameserver)
+        counts["truncated"] += 1
+        counts["tcp_fallback"] += 1
+        nursery.start_soon(self._ask_stream, nursery, ask, nameserver, "")
+
+    async def _ask_stream(self, nursery: trio.Nursery, ask: Ask, nameserver: NameServer, counter: str = "sent") -> None:
         """One question over TCP, on a connection of its own; it is given up when it would be asked again."""
         query, to = query_of(ask, self.settings.payload_bytes), nameserver.address
-        self._counts(nameserver)["sent"] += 1
+        if counter:
+            self._counts(nameserver)[counter] += 1
         with trio.move_on_after(self.settings.retry_ms / 1000):
             async with self._limit:
                 try:
@@ -258,7 +271,13 @@ def query_of(ask: Ask, payload_bytes: int) -> dns.message.QueryMessage:
 
 
 def read_answer(reply: dns.message.Message, kind: Kind) -> Answer:
-    """A reply as the policy takes it. Anything that is no plain answer to the question is `OTHER`."""
+    """A reply as the policy takes it."""
+    found = _read_answer(reply, kind)
+    return msgspec.structs.replace(found, cut=True) if reply.flags & dns.flags.TC else found
+
+
+def _read_answer(reply: dns.message.Message, kind: Kind) -> Answer:
+    """Anything that is no plain answer to the question is `OTHER`."""
     match reply.rcode():
         case dns.rcode.NXDOMAIN:
             return Answer(Outcome.NX, count="nx")

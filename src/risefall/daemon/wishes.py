@@ -42,10 +42,10 @@ def wish_of(index: int, target: Target) -> Wish:
     )
 
 
-def tallies_of(known: Mapping[str, Resolvers]) -> dict[str, Tally]:
+def tallies_of(known: Mapping[str, Resolvers], counters: tuple[str, ...]) -> dict[str, Tally]:
     """Counters of every section that the file writes, and of its name servers, in order."""
     return {
-        name: Tally(name, {one.name: Counter() for one in settings.nameservers})
+        name: Tally(name, {one.name: Counter() for one in settings.nameservers}, counters)
         for name, settings in known.items()
         if settings != implied()
     }

@@ -49,7 +49,7 @@ class Answer(msgspec.Struct, frozen=True):
     """One reply of a name server. addresses: packed, in network order, of the type that was asked for.
 
     additional: address records that came along, for targets of `services`. count: the counter of `show resolvers` that
-    it moves.
+    it moves. cut: it says that there is more.
     """
 
     outcome: Outcome
@@ -57,6 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
     services: tuple[Service, ...] = ()
     additional: tuple[tuple[str, bytes], ...] = ()
     count: str = "valid"
+    cut: bool = False
 
 
 class Item(msgspec.Struct):

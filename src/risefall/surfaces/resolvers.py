@@ -11,12 +11,16 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from risefall.config.haproxy.dialect import Dialect
 from risefall.surfaces.columns import Format, tag_words
 
 COUNTERS = (
     "sent", "snd_error", "valid", "update", "cname", "cname_error", "any_err", "nx", "timeout", "refused", "other",
     "invalid", "too_big", "truncated", "outdated",
 )  # fmt: skip
+
+
+COUNTERS_3 = (*COUNTERS, "tcp_fallback")
 
 
 class NoResolvers(ValueError):
@@ -28,6 +32,12 @@ class Tally(msgspec.Struct):
 
     name: str
     nameservers: dict[str, Counter[str]] = {}
+    counters: tuple[str, ...] = COUNTERS
+
+
+def counters_of(dialect: Dialect) -> tuple[str, ...]:
+    """What is counted of each name server."""
+    return COUNTERS_3 if dialect.dns_over_tcp else COUNTERS
 
 
 def show_resolvers(tallies: Iterable[Tally], wanted: str = "") -> str:
@@ -40,7 +50,7 @@ def show_resolvers(tallies: Iterable[Tally], wanted: str = "") -> str:
         lines.append(f"Resolvers section {tally.name}\n")
         for name, counts in tally.nameservers.items():
             lines.append(f" nameserver {name}:\n")
-            lines.extend(f"  {f'{counter}:':<12} {counts[counter]}\n" for counter in COUNTERS)
+            lines.extend(f"  {f'{counter}:':<12} {counts[counter]}\n" for counter in tally.counters)
     return "".join(lines)
 
 
@@ -52,21 +62,25 @@ SHOWN = {"snd_error": "send_error"}
 TEXTS = {"cname": "CNAME", "cname_error": "CNAME error", "any_err": "Any errors", "nx": "NX"}
 """Descriptions that are not the name itself."""
 
-COLUMNS = (
-    ("id", "CGP", "str", "ID"),
-    ("pid", "CGP", "str", "Parent ID"),
-    *(
-        (name, "MGP", "u64", TEXTS.get(name, name.replace("_", " ").capitalize()))
-        for name in (SHOWN.get(counter, counter) for counter in COUNTERS)
-    ),
-)
-"""Name, tag, type and description of each column."""
+
+def columns_of(counters: Iterable[str]) -> list[tuple[str, str, str, str]]:
+    """Name, tag, type and description of each column."""
+    names = [SHOWN.get(counter, counter) for counter in counters]
+    texts = [TEXTS.get(name, name.replace("_", " ").capitalize()) for name in names]
+    return [
+        ("id", "CGP", "str", "ID"),
+        ("pid", "CGP", "str", "Parent ID"),
+        *((name, "MGP", "u64", text) for name, text in zip(names, texts, strict=True)),
+    ]
 
 
 def show_resolver_stat(tallies: Iterable[Tally], words: Sequence[str] = ()) -> str:
     """The reply to `show stat domain resolvers`, a row a name server. words: `typed`, `json`, `desc`; others are passed over."""
+    tallies = list(tallies)
+    counters = tallies[0].counters if tallies else COUNTERS
+    columns = columns_of(counters)
     rows = [
-        (name, tally.name, *(counts[counter] for counter in COUNTERS))
+        (name, tally.name, *(counts[counter] for counter in counters))
         for tally in tallies
         for name, counts in tally.nameservers.items()
     ]
@@ -75,25 +89,25 @@ def show_resolver_stat(tallies: Iterable[Tally], words: Sequence[str] = ()) -> s
         form = {"typed": Format.TYPED, "json": Format.JSON}.get(word, form)
     match form:
         case Format.CSV:
-            head = "# " + "".join(f"{column[0]}," for column in COLUMNS)
+            head = "# " + "".join(f"{column[0]}," for column in columns)
             return "".join(f"{line}\n" for line in (head, *("".join(f"{value}," for value in row) for row in rows)))
         case Format.TYPED:
             described = "desc" in words
             return "".join(
                 f"N.{position}.{name}:{tag}:{kind}:{value}" + (f':"{text}"\n' if described else "\n")
                 for row in rows
-                for position, ((name, tag, kind, text), value) in enumerate(zip(COLUMNS, row, strict=True))
+                for position, ((name, tag, kind, text), value) in enumerate(zip(columns, row, strict=True))
             )
         case Format.JSON:
-            return json.dumps([_objects(row) for row in rows], separators=(",", ":")) + "\n"
+            return json.dumps([_objects(columns, row) for row in rows], separators=(",", ":")) + "\n"
 
 
-def _objects(row: Sequence[object]) -> list[dict[str, object]]:
+def _objects(columns: Sequence[tuple[str, str, str, str]], row: Sequence[object]) -> list[dict[str, object]]:
     return [
         {
             "field": {"pos": position, "name": name},
             "tags": tag_words(tag),
             "value": {"type": kind, "value": value},
         }
-        for position, ((name, tag, kind, _), value) in enumerate(zip(COLUMNS, row, strict=True))
+        for position, ((name, tag, kind, _), value) in enumerate(zip(columns, row, strict=True))
     ]

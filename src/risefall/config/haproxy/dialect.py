@@ -76,6 +76,8 @@ class Dialect(msgspec.Struct, frozen=True):
     """`echo`, `wait` and `add server help` of the runtime API."""
     newer_added: bool
     """What `add server` takes and how it refuses."""
+    dns_over_tcp: bool
+    """A name server without `udp@` is asked again over TCP when its answer is cut (3.5)."""
     newer_addresses: bool
     """Servers at `rhttp@`, and those of `mode log` at `udp@`, whose checks connect all the same."""
     empty_argument_fatal: bool
@@ -93,7 +95,7 @@ DIALECTS = {
         auto_sni=False, healthcheck_sections=False, mysql_post_80=False, unique_id_in_checks=False, newer_converters=False, spop_capabilities=False, comment_captures=False,
         agent_weight_word=False, reuse_pool=False, external_preserve_env=False, native_mail=True, csv_extended=False,
         servers_conn_long=False, typed_persistence=False, hana_duration=2**64 - 1, drain_leaves_via=False, drain_remains_short=False,
-        addr_nothing_changed=False, cli_double_newline=False, add_server_from=False, set_server_name=False, newer_commands=False, newer_added=False, newer_addresses=False,
+        addr_nothing_changed=False, cli_double_newline=False, add_server_from=False, set_server_name=False, newer_commands=False, newer_added=False, dns_over_tcp=False, newer_addresses=False,
         empty_argument_fatal=False, warn_unitless=False, observe_fastinter=False, program_sections=True,
     ),
     "3": Dialect(
@@ -103,7 +105,7 @@ DIALECTS = {
         auto_sni=True, healthcheck_sections=True, mysql_post_80=True, unique_id_in_checks=True, newer_converters=True, spop_capabilities=True, comment_captures=True,
         agent_weight_word=True, reuse_pool=True, external_preserve_env=True, native_mail=False, csv_extended=True,
         servers_conn_long=True, typed_persistence=True, hana_duration=0, drain_leaves_via=True, drain_remains_short=True,
-        addr_nothing_changed=True, cli_double_newline=True, add_server_from=True, set_server_name=True, newer_commands=True, newer_added=True, newer_addresses=True,
+        addr_nothing_changed=True, cli_double_newline=True, add_server_from=True, set_server_name=True, newer_commands=True, newer_added=True, dns_over_tcp=True, newer_addresses=True,
         empty_argument_fatal=True, warn_unitless=True, observe_fastinter=True, program_sections=False,
     ),
 }  # fmt: skip

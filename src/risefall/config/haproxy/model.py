@@ -416,11 +416,12 @@ class Proxy(msgspec.Struct, frozen=True):
 
 
 class NameServer(msgspec.Struct, frozen=True):
-    """One `nameserver` line. stream: asked over TCP (`tcp@`)."""
+    """One `nameserver` line. stream: asked over TCP (`tcp@`). datagram: over UDP alone (`udp@`)."""
 
     name: str
     address: Address
     stream: bool = False
+    datagram: bool = False
 
 
 class Resolvers(msgspec.Struct, frozen=True):

@@ -87,7 +87,7 @@ def nameserver(fields: Fields, line: Line) -> None:
         raise Wrong(f"a name server wants an IP address, got '{text}'", 2, help="such as 10.0.0.53:53")
     if address.mapped or not address.port:
         raise Wrong(f"missing port specification in '{text}'", 2, help=f"the usual one is {text}:53")
-    fields["nameservers"].append(NameServer(name, address, stream))
+    fields["nameservers"].append(NameServer(name, address, stream, datagram))
 
 
 def parse_resolv_conf(fields: Fields, line: Line) -> None:
