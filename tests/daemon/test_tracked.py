@@ -58,6 +58,7 @@ def test_run_answers_and_a_reload_delays_and_spoils_nothing(tmp_path: Path) -> N
                 assert "DOWN" in ask(path, "server", "app/a")[1]
             assert runs > 0
             daemon.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, daemon.pid, os.WSTOPPED)  # all its threads have
             assert "did not answer in time" in ask(path, "server", "app/b", "--timeout", "100ms")[1]
             daemon.send_signal(signal.SIGCONT)
             assert ask(path, "server", "app/b", "--timeout", "20s") == (0, "")
