@@ -1,6 +1,6 @@
 """What hostile clients may take of the answerer: bounded places and memory, and everybody else is answered meanwhile.
 
-Real sockets on loopback; nothing here asserts a time, bench/agent_answers.py measures them.
+Real sockets on loopback; nothing here asserts a time, bench/agent_hostile.py measures them.
 """
 
 from __future__ import annotations
