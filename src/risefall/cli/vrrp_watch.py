@@ -12,10 +12,9 @@ import msgspec
 import trio
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from risefall.cli.console import Screen
+from risefall.cli.console import Screen, grid, plain
 from risefall.cli.vrrp import clean
 from risefall.config.keepalived.model import Config
 from risefall.config.text import printable
@@ -89,17 +88,17 @@ def tables(routers: Sequence[RouterView]) -> Group:
     """Who sends what, and of each router what is to be said besides."""
     if not routers:
         return Group(Text("no advert was heard", style=BAD))
-    heard = _table("on", "vrid", "who", "state", "prio", "adverts", "late ms", "silent")
-    notes = _table("on", "vrid", "what")
+    heard = grid("on", "vrid", "who", "state", "prio", "adverts", "late ms", "silent")
+    notes = grid("on", "vrid", "what")
     for router in routers:
         vrid = f"{router.vrid}{' v6' if router.family == 6 else ''}"
         if not router.senders:
-            heard.add_row(_plain(router.interface), vrid, "", Text("nobody", style=BAD), "", "", "", "")
+            heard.add_row(plain(router.interface), vrid, "", Text("nobody", style=BAD), "", "", "", "")
         for number, sender in enumerate(router.senders):
-            head = (_plain(router.interface), vrid) if number == 0 else ("", "")
+            head = (plain(router.interface), vrid) if number == 0 else ("", "")
             heard.add_row(*head, *_cells(sender))
         for number, (text, style) in enumerate(_notes(router)):
-            notes.add_row(*((_plain(router.interface), vrid) if number == 0 else ("", "")), Text(text, style=style))
+            notes.add_row(*((plain(router.interface), vrid) if number == 0 else ("", "")), Text(text, style=style))
     return Group(heard, Text(""), notes)
 
 
@@ -110,7 +109,7 @@ def _cells(sender: SenderView) -> tuple[str | Text, ...]:
     if sender.late_median_ms is not None and sender.late_worst_ms is not None:
         late = f"{sender.late_median_ms:.1f}/{sender.late_worst_ms:.0f}"
     return (
-        _plain(sender.source),
+        plain(sender.source),
         Text(sender.standing, style=COLOURS.get(sender.standing, DULL)),
         str(sender.priority),
         pace + auth,
@@ -147,17 +146,6 @@ def _notes(router: RouterView) -> list[tuple[str, str]]:
     if router.two_masters_ms:
         found.append((f"two masters for {router.two_masters_ms / 1000:.1f}s in all", "yellow"))
     return found
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    return table
-
-
-def _plain(text: str) -> Text:
-    return Text(printable(text))
 
 
 # --- running ------------------------------------------------------------------------------------------------------------

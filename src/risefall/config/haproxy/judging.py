@@ -95,24 +95,19 @@ class Judge:
         if id(settings) in judged:
             return found
         judged.add(id(settings))
-        if settings.resolvers and settings.resolvers not in self._resolvers:
-            meant = nearest(settings.resolvers, self._resolvers)
-            found.append(
-                Wrong(
-                    f"unable to find required resolvers '{settings.resolvers}'",
-                    word_at(server, settings.resolvers),
-                    help=f"did you mean '{meant}'?" if meant else "add a resolvers section of that name",
+        for kind, name, known in (
+            ("resolvers", settings.resolvers, self._resolvers),
+            ("healthcheck", settings.healthcheck, self._healthchecks),
+        ):
+            if name and name not in known:
+                meant = nearest(name, known)
+                found.append(
+                    Wrong(
+                        f"unable to find required {kind} '{name}'",
+                        word_at(server, name),
+                        help=f"did you mean '{meant}'?" if meant else f"add a {kind} section of that name",
+                    )
                 )
-            )
-        if settings.healthcheck and settings.healthcheck not in self._healthchecks:
-            meant = nearest(settings.healthcheck, self._healthchecks)
-            found.append(
-                Wrong(
-                    f"unable to find required healthcheck '{settings.healthcheck}'",
-                    word_at(server, settings.healthcheck),
-                    help=f"did you mean '{meant}'?" if meant else "add a healthcheck section of that name",
-                )
-            )
         verified = dict(settings.tls)
         if (
             (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -9,7 +10,7 @@ from risefall.engine._native import ffi
 from risefall.engine.native.calls import refusal
 
 
-class Closing:
+class Closing(ABC):
     """Closed at the end of its `with`, if not before."""
 
     def __enter__(self) -> Self:
@@ -18,9 +19,9 @@ class Closing:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
+    @abstractmethod
     def close(self) -> None:
         """Gives back what it holds. More than once is once."""
-        raise NotImplementedError
 
 
 class Owned(Closing):
