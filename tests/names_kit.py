@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections import Counter
 from types import TracebackType
@@ -44,6 +45,8 @@ class NameServer:
         self._socket.settimeout(0.1)
         self.port: int = self._socket.getsockname()[1]
         self.over_tcp: list[str] = []
+        self.resets = 0
+        """So many questions over TCP get a reset."""
         self.zone: dict[Key, list[str]] = {}
         self.extra: dict[str, list[tuple[str, str, str]]] = {}
         self.rcodes: dict[str, str] = {}
@@ -90,8 +93,14 @@ class NameServer:
                 continue
             with client, client.makefile("rwb") as stream:
                 client.settimeout(10)
-                query = dns.message.from_wire(stream.read(int.from_bytes(stream.read(2))))
+                if not (length := stream.read(2)):
+                    continue  # it was given up
+                query = dns.message.from_wire(stream.read(int.from_bytes(length)))
                 self.over_tcp.append(query.question[0].name.to_text(omit_final_dot=True))
+                if self.resets:
+                    self.resets -= 1
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    continue
                 reply = self.answer(query)
                 assert reply is not None
                 reply.flags &= ~dns.flags.TC

@@ -156,12 +156,13 @@ def test_it_asks_and_asks_again() -> None:
     ("dialect", "datagram", "expected"), [("3", False, True), ("3", True, False), ("2.6", False, False)]
 )
 def test_a_cut_answer_is_asked_for_over_tcp(dialect: str, datagram: bool, expected: bool) -> None:
-    """By HAProxy 3.5, of name servers without `udp@`."""
+    """By HAProxy 3.5, of name servers without `udp@`. One that resets is asked again when it is time."""
 
     async def run() -> None:
         with Played(tcp=True) as played:
             played.zone["a.test", "A"] = ["127.0.0.7"]
             played.truncated = {"a.test"}
+            played.resets = 2
             server = NameServer("ns1", Address(Family.IPV4, "127.0.0.1", played.port), datagram=datagram)
             names, resolver = made(Resolvers("r", (server,), resolve_ms=50, retry_ms=500), dialect)
             async with trio.open_nursery() as nursery:

@@ -201,6 +201,7 @@ class Resolver:
             for link in self._links:
                 link.ask(ask)
             for nameserver in self._streams:
+                self._counts(nameserver)["sent"] += 1
                 nursery.start_soon(self._ask_stream, nursery, ask, nameserver)
 
     def _answered(self, nursery: trio.Nursery, ask: Ask, answer: Answer, nameserver: NameServer) -> None:
@@ -226,21 +227,21 @@ class Resolver:
         counts = self._counts(nameserver)
         counts["truncated"] += 1
         counts["tcp_fallback"] += 1
-        nursery.start_soon(self._ask_stream, nursery, ask, nameserver, "")
+        nursery.start_soon(self._ask_stream, nursery, ask, nameserver)
 
-    async def _ask_stream(self, nursery: trio.Nursery, ask: Ask, nameserver: NameServer, counter: str = "sent") -> None:
+    async def _ask_stream(self, nursery: trio.Nursery, ask: Ask, nameserver: NameServer) -> None:
         """One question over TCP, on a connection of its own; it is given up when it would be asked again."""
         query, to = query_of(ask, self.settings.payload_bytes), nameserver.address
-        if counter:
-            self._counts(nameserver)[counter] += 1
-        with trio.move_on_after(self.settings.retry_ms / 1000):
+        with trio.move_on_after(self.settings.retry_ms / 1000) as limit:
             async with self._limit:
                 try:
                     reply = await dns.asyncquery.tcp(query, to.host, port=to.port, backend=get_backend("trio"))
-                except (OSError, dns.exception.DNSException, EOFError, ValueError) as error:
+                except (OSError, trio.BrokenResourceError, dns.exception.DNSException, EOFError, ValueError) as error:
                     self._fault(f"{nameserver.name} was asked over TCP, and failed: {error or type(error).__name__}")
                     return
             self._answered(nursery, ask, read_answer(reply, ask.kind), nameserver)
+        if limit.cancelled_caught:
+            self._fault(f"{nameserver.name} was asked over TCP, and did not answer in time")
 
     def _counts(self, nameserver: NameServer) -> Counter[str]:
         return self._tally.nameservers.setdefault(nameserver.name, Counter())
