@@ -180,9 +180,12 @@ def test_a_stop_in_the_midst_of_a_reload_says_its_last_word_once() -> None:
 
 def test_who_follows_hears_of_services_that_went(tmp_path: Path) -> None:
     def settings(*names: str, **options: object) -> Settings:
-        file = str(tmp_path / "weight")
-        services = {name: ServiceSettings(send=name, track_file=file if name == "app" else None) for name in names}
+        services = {name: ServiceSettings(send=name, track_file=str(tmp_path / name)) for name in names}
         return Settings(agent=Agent(listen=("127.0.0.1:0",), **options), service=services)  # type: ignore[arg-type]
+
+    async def written(name: str, number: str) -> None:
+        while not (tmp_path / name).exists() or (tmp_path / name).read_text() != number:
+            await trio.sleep(0.01)
 
     async def main() -> None:
         heard: list[Standing] = []
@@ -191,16 +194,17 @@ def test_who_follows_hears_of_services_that_went(tmp_path: Path) -> None:
             async with trio.open_nursery() as nursery:
                 before = await nursery.start(service.run)
                 service.follow_standings(heard.append)
+                await written("db", "100\n")
                 await service.reload(settings("app", "new", http="127.0.0.1:0"), None)
                 assert service.addresses == before
                 assert service.http_address is not None
                 while (heard[-1].service, heard[-1].state) != ("new", "up"):
                     await trio.sleep(0.01)
                 assert ("db", "unknown") in [(one.service, one.state) for one in heard]
-                (tmp_path / "weight").unlink(missing_ok=True)
-                await service.reload(settings("app", http="127.0.0.1:0"), None)
-                while not (tmp_path / "weight").exists():
-                    await trio.sleep(0.01)
+                await written("db", "0\n")  # nobody follows it any more, and keepalived shall not trust it
+                await service.reload(settings("app", "db", http="127.0.0.1:0"), None)
+                await written("db", "100\n")
+                await written("new", "0\n")
                 with pytest.raises(StartError, match=r"agent\.socket is another one"):
                     await service.reload(settings("app", socket=str(tmp_path / "s")), None)
                 async with trio.open_nursery() as both:  # the later one overtakes, and both come back

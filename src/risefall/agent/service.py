@@ -18,7 +18,7 @@ from risefall.agent.machine import Machine, boot_ns
 from risefall.agent.sensing import Engine, Sensor, follow, make_sensors
 from risefall.agent.settings import Settings
 from risefall.agent.standing import Standing, standing_of
-from risefall.agent.track_file import TrackFile
+from risefall.agent.track_file import TrackFile, number_of
 from risefall.agent.voice import Kept, Voice
 from risefall.engine.answerer import Answerer, Counts
 from risefall.errors import StartError
@@ -71,7 +71,9 @@ class Service:
         self._unknown: set[str] = set()
         self._standings: dict[str, Standing] = {}
         self._followers: list[Callable[[Standing], None]] = []
-        self._files = self._track_files()
+        self._files: dict[str, TrackFile] = {}
+        """By path, also of services that a reload has taken out."""
+        self._nursery: trio.Nursery
         self._control = Control(
             lambda: self.desk,
             lambda: self.voice,
@@ -96,6 +98,7 @@ class Service:
             control = self._control_socket(opened)
             try:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     nursery.start_soon(self._keeper.run, self.desk.book.orders, self._kept)
                     if control is not None:
                         nursery.start_soon(serve_control, control, self._control.answer)
@@ -118,8 +121,6 @@ class Service:
                 async with trio.open_nursery() as nursery:
                     if self.settings.agent.http:
                         self._serve_web(nursery)
-                    for file in self._files.values():
-                        nursery.start_soon(file.run)
                     for service, sensors in self.sensors.items():
                         for sensor in sensors:
                             nursery.start_soon(follow, self.desk, service, sensor, self.refresh)
@@ -142,6 +143,11 @@ class Service:
             self._turning = trio.Event()
         before, now_ns = self.desk, self._clock.now_ns()
         self.settings = settings
+        for old in before.settings.service.values():
+            if old.track_file and all(old.track_file != one.track_file for one in settings.service.values()):
+                self._file(old.track_file).put(
+                    old.track_down
+                )  # nobody follows it any more, and keepalived shall not trust it
         self._doors.keep(doors_of(settings))
         self.desk = Desk(settings, before.book, started_ns=now_ns, boot_ns=boot_ns(self._machine))
         self.desk.adopt(before, now_ns)
@@ -149,7 +155,8 @@ class Service:
         for name in set(before.services()) - set(self.desk.services()):
             self._stands(standing_of(name, None))
             del self._standings[name]
-        self._files = self._track_files()
+        for standing in self._standings.values():
+            self._follow(standing)
 
     # --- what others ask of it
 
@@ -223,21 +230,22 @@ class Service:
     def _stands(self, standing: Standing) -> None:
         """Tells whoever follows how a service stands."""
         self._standings[standing.service] = standing
-        if standing.service in self._files:
-            self._files[standing.service].put(standing)
+        self._follow(standing)
         for follower in self._followers:
             follower(standing)
 
-    def _track_files(self) -> dict[str, TrackFile]:
-        """The files that follow services."""
-        made = {
-            name: TrackFile(service, service.track_file, self._log)
-            for name, service in self.settings.service.items()
-            if service.track_file
-        }
-        for name in set(made) & set(self._standings):
-            made[name].put(self._standings[name])
-        return made
+    def _follow(self, standing: Standing) -> None:
+        """The service's track file, where it has one."""
+        service = self.settings.service.get(standing.service)
+        if service is not None and service.track_file:
+            self._file(service.track_file).put(number_of(service, standing))
+
+    def _file(self, path: str) -> TrackFile:
+        """The one that writes a track file."""
+        if path not in self._files:
+            self._files[path] = TrackFile(path, self._log)
+            self._nursery.start_soon(self._files[path].run)
+        return self._files[path]
 
     def _control_socket(self, opened: ExitStack) -> socket.socket | None:
         """The operator's socket, where there is one."""

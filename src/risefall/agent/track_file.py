@@ -40,18 +40,18 @@ def write_number(path: str, number: int) -> None:
 
 
 class TrackFile:
-    """The file of one service: written when its number changes, by a thread, since a disk may hang."""
+    """One file for as long as the agent lives, whatever service it follows: written when its number changes, by a thread, since
+    a disk may hang.
+    """
 
-    def __init__(self, service: Service, path: str, log: Log) -> None:
-        self._service = service
+    def __init__(self, path: str, log: Log) -> None:
         self._path = path
         self._log = log
         self._wanted: int | None = None
         self._wake = trio.Event()
 
-    def put(self, standing: Standing) -> None:
-        """How the service stands from now on."""
-        number = number_of(self._service, standing)
+    def put(self, number: int) -> None:
+        """What it says from now on."""
         if number != self._wanted:
             self._wanted = number
             self._wake.set()
@@ -67,7 +67,7 @@ class TrackFile:
                 continue
             number = self._wanted
             try:
-                # A disk that hangs holds up no reload: answers would grow old meanwhile.
+                # A disk that hangs holds up no end.
                 await trio.to_thread.run_sync(write_number, self._path, number, abandon_on_cancel=True)
             except OSError as error:
                 said = f"warning: {self._path}: {error.strerror}: keepalived does not hear of changes"
