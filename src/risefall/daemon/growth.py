@@ -66,7 +66,8 @@ class Grower:
             if self._dialect.newer_added:
                 growth.refuse_name(fleet, place, name)
             free = partial(growth.free_id, fleet, place)
-            server = read_added(proxy, name, words, self._dialect, verify, free, self._config.proxies, os.environ)
+            known = self._config.proxies, self._config.healthchecks
+            server = read_added(proxy, name, words, self._dialect, verify, free, *known, os.environ)
         except NotAdded as refusal:
             raise Refused(str(refusal)) from None
         tracks = growth.find_tracked(fleet, place, server.settings.track) if server.settings.track else -1

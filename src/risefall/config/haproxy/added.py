@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from risefall.config.haproxy.dialect import Dialect
-from risefall.config.haproxy.judging import has_port
+from risefall.config.haproxy.judging import check_mux_fits, has_port, mux_fits
 from risefall.config.haproxy.keywords import SERVER_WORDS
-from risefall.config.haproxy.model import CheckKind, Line, Proxy, Server, ServerSettings
+from risefall.config.haproxy.model import Line, Proxy, RuleSet, Server, ServerSettings
 from risefall.config.haproxy.servers import FLAGS, PLAIN, ServerReader, check_name
 from risefall.config.haproxy.variables import expand
 from risefall.config.text import Wrong
@@ -71,7 +71,6 @@ NO_CA = (
     "'ssl-server-verify none' in the global section to disable server-side verifications by default."
 )
 PLACE = "the runtime API"
-MUXES = ("none", "h1", "h2", "fcgi")
 
 
 class NotAdded(Exception):
@@ -92,12 +91,13 @@ def read_added(
     verify: str,
     new_id: Callable[[int], int],
     proxies: Sequence[Proxy] = (),
+    healthchecks: Mapping[str, RuleSet] = {},
     env: Mapping[str, str] = {},
 ) -> Added:
     """The server that `add server <proxy>/<name> <words>` describes.
 
     verify: the global `ssl-server-verify`. new_id: the id for one that asks for an id, or for none (0). proxies: whose settings it
-    may ask for with `from`. env: the environment that addresses read. Raises: NotAdded.
+    may ask for with `from`. healthchecks: the sections of that name. env: the environment that addresses read. Raises: NotAdded.
     """
     if not words:
         raise NotAdded(NO_WORDS)
@@ -120,7 +120,7 @@ def read_added(
     server = Added(
         name, address, settings, number, PLACE, 0, bool(forced), enabled=_is_last(line.words, "enabled", "disabled")
     )
-    _judge(proxy, server, settings, verify)
+    _judge(proxy, server, settings, verify, healthchecks)
     return server
 
 
@@ -178,25 +178,27 @@ TEXTS = tuple(
 )
 
 
-def _judge(proxy: Proxy, server: Server, settings: ServerSettings, verify: str) -> None:
+def _judge(
+    proxy: Proxy, server: Server, settings: ServerSettings, verify: str, healthchecks: Mapping[str, RuleSet]
+) -> None:
     """What stands against a server as a whole. Raises: NotAdded."""
     if settings.track and settings.check:
         raise NotAdded("unable to enable checks and tracking at the same time!")
     tls = settings.ssl or settings.check_ssl
     words = dict(settings.tls)
-    for word, mux in (("proto", settings.proto), ("check-proto", settings.check_proto)):
-        if mux and mux not in MUXES:
-            raise NotAdded(f"'{word}' :  unknown MUX protocol '{mux}'.")
-    if settings.proto and proxy.mode != "http":
+    if settings.healthcheck and settings.healthcheck not in healthchecks:
+        raise NotAdded(f"unable to find required healthcheck '{settings.healthcheck}'.")
+    rules = healthchecks.get(settings.healthcheck, proxy.checks)
+    if not mux_fits(settings, proxy.mode):
         raise NotAdded("MUX protocol is not usable for server.")
-    if settings.check_proto not in ("", "none") and proxy.checks.kind is not CheckKind.HTTP:
+    if not check_mux_fits(settings, rules):
         raise NotAdded(
             f"config: backend '{proxy.name}': server '{server.name}' uses an incompatible MUX protocol for the selected "
             "check type"
         )
     if tls and verify == "required" and words.get("verify") != "none" and "ca-file" not in words:
         raise NotAdded(NO_CA)
-    if settings.check and not has_port(server, proxy.checks):
+    if settings.check and not has_port(server, rules):
         raise NotAdded(
             f"config: backend '{proxy.name}': server '{server.name}' has neither service port nor check port nor "
             "tcp_check rule 'connect' with port information."

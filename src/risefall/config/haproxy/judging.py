@@ -16,6 +16,7 @@ from risefall.config.haproxy.model import (
     Resolvers,
     RuleSet,
     Server,
+    ServerSettings,
     VarRule,
 )
 from risefall.config.haproxy.proxies import ProxyDraft, ServerDraft
@@ -192,7 +193,7 @@ def mux_wrongs(draft: ProxyDraft, server: ServerDraft, rules: RuleSet) -> list[W
     """`proto` and `check-proto` against what the proxy and its checks speak."""
     settings = server.settings
     found = []
-    if settings.proto and draft.mode in ("tcp", "http") and (settings.proto != "none") != (draft.mode == "http"):
+    if not mux_fits(settings, draft.mode):
         found.append(
             Wrong(
                 f"MUX protocol '{settings.proto}' is not usable for server '{server.name}'",
@@ -200,8 +201,7 @@ def mux_wrongs(draft: ProxyDraft, server: ServerDraft, rules: RuleSet) -> list[W
                 help="remove it, or change the mode of the backend",
             )
         )
-    said = settings.check_proto if settings.check else ""
-    if said and (said != "none") != (rules.kind is CheckKind.HTTP):
+    if not check_mux_fits(settings, rules):
         found.append(
             Wrong(
                 f"server '{server.name}' uses an incompatible MUX protocol for the selected check type",
@@ -210,6 +210,17 @@ def mux_wrongs(draft: ProxyDraft, server: ServerDraft, rules: RuleSet) -> list[W
             )
         )
     return found
+
+
+def mux_fits(settings: ServerSettings, mode: str) -> bool:
+    """Whether `proto` is one of the proxy's mode."""
+    return not settings.proto or mode not in ("tcp", "http") or (settings.proto != "none") == (mode == "http")
+
+
+def check_mux_fits(settings: ServerSettings, rules: RuleSet) -> bool:
+    """The same of `check-proto` and the kind of check."""
+    said = settings.check_proto if settings.check else ""
+    return not said or (said != "none") == (rules.kind is CheckKind.HTTP)
 
 
 def has_port(server: ServerDraft | Server, rules: RuleSet) -> bool:
