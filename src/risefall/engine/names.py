@@ -86,10 +86,8 @@ def endpoint(address: Address, port: int, found: Found) -> Endpoint | Unresolved
         case Family.NAME:
             known = found.get(key_of(address), Unresolved("not looked up"))
             return known if isinstance(known, Unresolved) else msgspec.structs.replace(known, port=port)
-        case Family.ELSEWHERE:
+        case _:  # ELSEWHERE; no server is at an inherited descriptor
             return Unresolved(f"a check cannot be made to '{address.host}'")
-        case _:
-            return Unresolved(f"a server cannot be reached at '{address.family.name.lower()}@{address.host}'")
 
 
 def initial(methods: str, address: Address, port: int, found: Found) -> Endpoint | Unresolved | None:

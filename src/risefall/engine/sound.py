@@ -1,4 +1,4 @@
-"""Whether the rules of a plan can be run, before anything is: what a compiler makes of each distinct rule set, or why it makes nothing.
+"""Whether the checks of a plan can be made, before any is: what a compiler makes of each distinct rule set, or why it makes nothing.
 
 Only rules that hold an expression, a format or a regular expression can fail, so that a plan of others costs nothing.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from risefall.config.haproxy.dialect import Dialect
 from risefall.config.haproxy.model import (
+    Address,
     Config,
     ConnectRule,
     Expect,
@@ -44,7 +45,7 @@ def may_fail(rule: Rule) -> bool:
 
 
 def reasons(loaded: Loaded) -> list[str]:
-    """For each planned server, in order: why its health check's rules cannot be run, or nothing."""
+    """For each planned server, in order: why its health check cannot be made, by its rules or its address, or nothing."""
     found: dict[tuple[int, str], str] = {}
     doubtful: dict[int, bool] = {}
     out = []
@@ -54,7 +55,7 @@ def reasons(loaded: Loaded) -> list[str]:
             doubtful[id(rules)] = any(may_fail(rule) for rule in rules.rules)
         to = server.check_addr
         if to is not None and to.family is Family.ELSEWHERE:
-            out.append(f"a check cannot be made to '{to.host}'")
+            out.append(unreachable(to))
             continue
         if not (server.check and doubtful[id(rules)]):
             out.append("")
@@ -64,6 +65,15 @@ def reasons(loaded: Loaded) -> list[str]:
             found[key] = reason(loaded.config, loaded.dialect, server)
         out.append(found[key])
     return out
+
+
+def unreachable(to: Address) -> str:
+    """Why an address has no endpoint."""
+    from risefall.engine.names import Unresolved, endpoint
+
+    found = endpoint(to, 0, {})
+    assert isinstance(found, Unresolved)
+    return found.why
 
 
 def reason(config: Config, dialect: Dialect, server: PlannedServer) -> str:

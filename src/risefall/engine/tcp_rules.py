@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from risefall.config.haproxy.model import ConnectRule, Expect, ExpectRule, Family, Rule, TcpSendRule, VarRule
+from risefall.config.haproxy.model import ConnectRule, Expect, ExpectRule, Rule, TcpSendRule, VarRule
 from risefall.engine import native
 from risefall.engine._native import ffi, lib
 from risefall.engine.formats import Formats
@@ -63,8 +63,6 @@ def connect_rule(rule: ConnectRule, formats: Formats, found: Found) -> NativeRul
         | (lib.RF_LAYER_PROXY_V1 if rule.send_proxy else 0)
         | (lib.RF_LAYER_SOCKS4 if rule.via_socks4 else 0)
     )
-    if rule.addr is not None and rule.addr.family is Family.FD:
-        raise NotChecked("connect addr fd@: an inherited descriptor cannot be connected")
     return NativeRule(
         lib.RF_RULE_CONNECT,
         rule.step,

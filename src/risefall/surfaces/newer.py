@@ -1,7 +1,8 @@
 """Commands that HAProxy 3 has and 2.6 has not: `echo` (since 3.1), `wait` (since 3.0), `clear counters server` (3.5).
 
 Nothing here has connections, so a server can be removed at once or not before an operator does something: waiting for it
-ends at once either way. Source: the runtime API of HAProxy 3.0 to 3.4; the answers are those that 3.4.3 was seen to give.
+ends at once either way. Source: the runtime API of HAProxy 3.0 to 3.4; the answers are those that 3.4.3 was seen to give, of
+`clear counters server` those that HAProxy's own regression test expects.
 """
 
 from __future__ import annotations
