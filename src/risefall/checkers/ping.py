@@ -71,12 +71,13 @@ async def ping(server: RealServer, checker: Checker) -> Attempt:
     identity, sequence = random.getrandbits(16), next(_sequences) & 0xFFFF
     try:
         to = (address, 0, 0, scope_of(checker, address)) if family == 6 else (address, 0)
-        try:
-            await heard.sendto(request(family, identity, sequence), to)
-        except OSError as error:
-            tail = f" - errno {error.errno}" if six else ""
-            return Attempt(Verdict.FAIL, said=(f"send ICMP{six} packet fail{tail}",))
         with trio.move_on_after(checker.connect_timeout_ms / 1000):
+            try:
+                await heard.connect(to)  # the kernel then keeps what strangers say from this socket
+                await heard.send(request(family, identity, sequence))
+            except OSError as error:
+                tail = f" - errno {error.errno}" if six else ""
+                return Attempt(Verdict.FAIL, said=(f"send ICMP{six} packet fail{tail}",))
             while True:
                 packet = await heard.recv(PACKET_MAX)
                 if raw and family == 4:

@@ -21,7 +21,7 @@ from risefall.config.keepalived.model import Checker, RealServer, VirtualServer
 
 DNS_TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28, "RRSIG": 46, "DNSKEY": 48}
 DNS_BYTES_MAX = 4096
-QUERY, ANSWER, RECURSION, RCODE = 0x0000, 0x8000, 0x0100, 0x000F
+ANSWER, RECURSION, RCODE = 0x8000, 0x0100, 0x000F
 CLASS_IN = 1
 HEADER = struct.Struct("!HHHHHH")
 PAYLOAD = b"keepalived check - keepalived ch"
@@ -111,14 +111,16 @@ async def knock(server: RealServer, checker: Checker) -> Attempt:
     wire = DatagramWire(server, checker)
     try:
         await wire.connect(CONNECT)
+        sent = False
         try:
-            await wire.send(octets(checker.payload)[0] if checker.payload else PAYLOAD)
             with trio.move_on_after(checker.connect_timeout_ms / 1000) as scope:
+                await wire.send(octets(checker.payload)[0] if checker.payload else PAYLOAD)
+                sent = True
                 reply = await wire.receive(checker.max_reply_length + 1)
         except OSError:
             return Attempt(Verdict.FAIL, "failed")
         if scope.cancelled_caught:
-            return Attempt(Verdict.FAIL, "failed") if checker.require_reply else Attempt(Verdict.PASS)
+            return Attempt(Verdict.PASS) if sent and not checker.require_reply else Attempt(Verdict.FAIL, "failed")
         if checker.require_reply and checker.reply and not fits(reply, checker):
             return Attempt(Verdict.FAIL, "reply data mismatch")
         return Attempt(Verdict.PASS)

@@ -48,16 +48,16 @@ def own_address(address: str, interface: str) -> bool:
     """Whether this machine has an address, so that a socket can be bound to it. interface: of a link-local one."""
     plain = address.partition("/")[0]
     family = socket.AF_INET6 if ":" in plain else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as tried:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as tried:
             scope = (
                 socket.if_nametoindex(interface)
                 if family == socket.AF_INET6 and plain.lower().startswith("fe80")
                 else 0
             )
             tried.bind((plain, 0, 0, scope) if family == socket.AF_INET6 else (plain, 0))
-        except OSError:
-            return False
+    except OSError:  # also on a machine without IPv6
+        return False
     return True
 
 
