@@ -294,8 +294,7 @@ def main() -> int:
     rounds_wanted, seconds = (1, 1) if options.quick else (options.rounds, options.seconds)
     for program in ("gcc", "xinetd", "taskset"):
         if shutil.which(program) is None:
-            print(f"{program} is not installed here: nothing was measured", file=sys.stderr)
-            return 1
+            raise BenchError(f"{program} is not installed here: nothing was measured")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         for name in ("agent_client", "bare_answer"):

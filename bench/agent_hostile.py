@@ -3,9 +3,9 @@
 Two agents on one core, a client in C on the other (agent_client.c, at real-time priority), which asks both in turns of a
 second, 1,000 times. Blocks without and with hostile clients alternate; these (hostile.py) share the client's core, are nice,
 and go for the first agent alone. So three figures stand beside each other: the attacked agent, the same agent in quiet blocks,
-and its neighbour while it is attacked, which is what the machine does to anybody then. A figure is the median of the turns' p99, with their
-middle half, since what a hypervisor takes comes in bursts; ratios have the 95 % interval of a bootstrap over the turns, and
-"moved" is one whose interval lies above 1.
+and its neighbour while it is attacked, which is what the machine does to anybody then. A figure is the median of the turns'
+p99, with their middle half, since what a hypervisor takes comes in bursts; ratios have the 95 % interval of a bootstrap over
+the turns, and "moved" is a kind whose ratio to the quiet blocks has an interval above 1.
 
 Everything runs in a network namespace made for it (root), where half-open floods have addresses that swallow all.
 
@@ -170,6 +170,8 @@ def middle_half(values: list[float]) -> str:
 
 def in_namespace() -> int:
     """Runs this once more in a namespace of its own."""
+    if subprocess.run(["unshare", "--net", "true"], check=False).returncode:
+        raise BenchError("no network namespace can be made here: nothing was measured")
     return subprocess.run(
         ["unshare", "--net", sys.executable, *sys.argv], env={**os.environ, INSIDE: "1"}, check=False
     ).returncode
@@ -189,8 +191,7 @@ def main() -> int:
     kinds = options.kinds.split(",") if options.kinds else ("idle", "syn") if options.quick else KINDS
     for program in ("gcc", "taskset", "unshare", "ip", "chrt"):
         if shutil.which(program) is None:
-            print(f"{program} is not installed here: nothing was measured", file=sys.stderr)
-            return 1
+            raise BenchError(f"{program} is not installed here: nothing was measured")
     if INSIDE not in os.environ:
         return in_namespace()
     for words in LINKS:
@@ -206,11 +207,11 @@ def main() -> int:
             ground = Ground(folder, client, one, other)
             cases = {kind: ground.case(kind, blocks, turns) for kind in kinds}
     table, moved = table_of(cases)
+    few = blocks * turns < TURNS_MIN
     if options.json:
         print(msgspec.json.encode(cases).decode())
-        return 1 if moved else 0
+        return 1 if moved and not few else 0
     Console(width=140).print(table)
-    few = blocks * turns < TURNS_MIN
     print(f"p99 of {PACE:,} answers a second; moved: {'too few turns to say' if few else ', '.join(moved) or 'none'}")
     return 1 if moved and not few else 0
 
