@@ -135,7 +135,10 @@ class Control:
                 self._log(spoken(order))
                 self._ordered()
         if ask.service not in self._desk().services():
-            return Said(error=f"the service '{ask.service}' went with a reload meanwhile", unknown=True)
+            return Said(
+                error=f"the service '{ask.service}' went with a reload meanwhile; the order stands for when it comes back",
+                unknown=True,
+            )
         return msgspec.structs.replace(self.look(ask.service), ended=ended, warning=warning)
 
     async def _keep(self) -> str:

@@ -139,6 +139,7 @@ class Service:
     def _turn(self, settings: Settings, engine: Engine | None) -> None:
         """From one set of settings to the next, between two answerers. What is the same goes on where it was."""
         self._next = None
+        self.http_address = None
         if not self.stopped:
             self._turning = trio.Event()
         before, now_ns = self.desk, self._clock.now_ns()

@@ -103,17 +103,29 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> None:
                 last_s = service.settings.agent.shutdown_ms / 1000
                 notifier.tell("STOPPING=1", f"STATUS=says its last word for {last_s:g} s")
 
+    reloading = trio.Lock()
+
     async def reload() -> None:
-        """A file that cannot be used changes nothing."""
-        if service.stopped:
-            return
+        """One after the other; a file that cannot be used changes nothing."""
+        if reloading.statistics().tasks_waiting:
+            return  # that one has yet to read the file
+        async with reloading:
+            if not service.stopped:
+                await take_file()
+
+    async def take_file() -> None:
         notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            new = read()
+            # In a thread: a disk that hangs keeps nobody from being answered, nor the end from coming.
+            new = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
             await service.reload(new, make_engine(new))
         except (ConfigError, StartError) as error:
+            if service.stopped:
+                return
             tell(f"not reloaded, all goes on as before: {error}")
         else:
+            if service.stopped:
+                return  # the end has overtaken it
             tell(f"reloaded, answering on {', '.join(map(spelled, service.addresses))}")
         notifier.tell("READY=1", f"STATUS=answering on {', '.join(map(spelled, service.addresses))}")
 
