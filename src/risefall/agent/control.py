@@ -135,10 +135,8 @@ class Control:
                 self._log(spoken(order))
                 self._ordered()
         if ask.service not in self._desk().services():
-            return Said(
-                error=f"the service '{ask.service}' went with a reload meanwhile; the order stands for when it comes back",
-                unknown=True,
-            )
+            stands = "" if ask.do is Do.RELEASE else "; the order stands for when it comes back"
+            return Said(error=f"the service '{ask.service}' went with a reload meanwhile{stands}", unknown=True)
         return msgspec.structs.replace(self.look(ask.service), ended=ended, warning=warning)
 
     async def _keep(self) -> str:
